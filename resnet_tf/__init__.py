@@ -1,0 +1,44 @@
+"""Residual networks in Keras, built from the table in `shared`. The twin package is `resnet_torch`."""
+
+from resnet_tf.quiet import import_keras
+
+import_keras()
+
+from resnet_tf.factory import create_model, resnet18, resnet34, resnet50, resnet101, resnet152
+from resnet_tf.preact import PreActBasicBlock, PreActBottleneck, PreActResNet
+from resnet_tf.probe import devices, forward, from_nhwc, trace, train_step
+from resnet_tf.resnet import BasicBlock, Bottleneck, PlainBlock, ResNet
+from resnet_tf.summary import create_skeleton, layer_rows, printout
+from resnet_tf.weights import get_weights, load_weights, save_weights, set_weights, write_native
+
+TITLE = "Keras"
+
+__all__ = [
+    "TITLE",
+    "BasicBlock",
+    "Bottleneck",
+    "PlainBlock",
+    "PreActBasicBlock",
+    "PreActBottleneck",
+    "PreActResNet",
+    "ResNet",
+    "create_model",
+    "create_skeleton",
+    "devices",
+    "forward",
+    "from_nhwc",
+    "get_weights",
+    "layer_rows",
+    "load_weights",
+    "printout",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "save_weights",
+    "set_weights",
+    "trace",
+    "train_step",
+    "write_native",
+]

@@ -1,0 +1,70 @@
+"""Builds Keras models by name from the layer-spec table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from resnet_tf.layers import dtype_scope, layer_name
+from resnet_tf.preact import PreActResNet
+from resnet_tf.resnet import ResNet
+from resnet_tf.weights import set_weights
+from shared.catalog import get_spec
+from shared.spec import ResNetSpec
+from shared.weights import check_dtype, check_seed, initial_weights
+
+
+def create_model(
+    name: str | ResNetSpec, *, seed: int | None = None, dtype: str = "float32", **overrides: Any
+) -> keras.Model:
+    """Build a network in Keras.
+
+    Arguments
+    ---------
+    name: a name of `shared.catalog.SPECS`, or a `ResNetSpec`.
+    seed: a whole number gives the same initial weights every time, and the same in both frameworks. Without
+        it they are drawn by Keras (`keras.utils.set_random_seed`), from the same distributions: Kaiming
+        normal, fan-out, for convolutions, PyTorch's default for the last layer and for biases.
+    dtype: "float32" or "float64".
+    overrides: fields of the spec to replace, for example `num_classes=10, in_channels=1, input_size=32`.
+
+    Returns a functional `keras.Model` that maps images (N, H, W, C) of `input_size` pixels to logits
+    (N, num_classes). Raises `InputError` (a `ValueError`) for an unknown name or a value that is not allowed.
+    """
+    spec = get_spec(name, **overrides)
+    check_dtype(dtype)
+    check_seed(seed)
+    with dtype_scope(dtype):
+        inputs = keras.Input((spec.input_size, spec.input_size, spec.in_channels), name="input")
+        network = (PreActResNet if spec.preact else ResNet)(spec)
+        model = keras.Model(inputs, network(inputs), name=layer_name(spec.name))
+    model.spec = spec
+    if seed is not None:
+        set_weights(model, initial_weights(spec, seed))
+    return model
+
+
+def resnet18(**options: Any) -> keras.Model:
+    """Build ResNet-18 as torchvision does; options as for `create_model`."""
+    return create_model("resnet18", **options)
+
+
+def resnet34(**options: Any) -> keras.Model:
+    """Build ResNet-34 as torchvision does; options as for `create_model`."""
+    return create_model("resnet34", **options)
+
+
+def resnet50(**options: Any) -> keras.Model:
+    """Build ResNet-50 as torchvision does; options as for `create_model`."""
+    return create_model("resnet50", **options)
+
+
+def resnet101(**options: Any) -> keras.Model:
+    """Build ResNet-101 as torchvision does; options as for `create_model`."""
+    return create_model("resnet101", **options)
+
+
+def resnet152(**options: Any) -> keras.Model:
+    """Build ResNet-152 as torchvision does; options as for `create_model`."""
+    return create_model("resnet152", **options)

@@ -1,0 +1,106 @@
+"""Looks into a Keras model: logits, activations and gradients as NumPy arrays, and one step of training."""
+
+from __future__ import annotations
+
+import os
+
+import keras
+import numpy as np
+
+from resnet_tf.weights import canonical_variables, to_canonical, torch_name
+from shared.backends import Trace
+from shared.errors import InputError
+
+
+def _tensor(model: keras.Model, inputs: np.ndarray) -> object:
+    return keras.ops.convert_to_tensor(np.ascontiguousarray(inputs, model.inputs[0].dtype))
+
+
+def _numpy(tensor: object) -> np.ndarray:
+    return np.array(keras.ops.convert_to_numpy(tensor))
+
+
+def _channels_first(tensor: object) -> np.ndarray:
+    array = _numpy(tensor)
+    return np.transpose(array, (0, 3, 1, 2)) if array.ndim == 4 else array
+
+
+def from_nhwc(images: np.ndarray, model: keras.Model) -> np.ndarray:
+    """Return images (N, H, W, C) as Keras wants them: as they are, in the model's dtype."""
+    return np.ascontiguousarray(images, model.inputs[0].dtype)
+
+
+def forward(model: keras.Model, inputs: np.ndarray, *, training: bool = False) -> np.ndarray:
+    """Return the logits (N, num_classes) for images (N, H, W, C)."""
+    return _numpy(model(_tensor(model, inputs), training=training))
+
+
+def trace(
+    model: keras.Model,
+    inputs: np.ndarray,
+    labels: np.ndarray | None = None,
+    *,
+    training: bool = False,
+    activations: bool = True,
+) -> Trace:
+    """Run images (N, H, W, C) through the model and return what happened inside, as (N, C, H, W).
+
+    With `labels`, class numbers (N,), also the mean cross-entropy and its gradients, for which Keras must run
+    on TensorFlow. In training mode BatchNorm uses the batch and updates its running statistics.
+    """
+    watched = {}
+    if activations:
+        for operation in model.operations:
+            if not isinstance(operation, keras.layers.InputLayer) and not operation.name.endswith("pad"):
+                watched[torch_name(model, operation.name)] = operation.output
+    inner = keras.Model(model.inputs, [*watched.values(), model.outputs[0]])
+    if labels is None:
+        *outputs, logits = inner(_tensor(model, inputs), training=training)
+        seen = dict(zip(watched, map(_channels_first, outputs), strict=True))
+        return Trace(logits=_numpy(logits), activations=seen)
+
+    if keras.backend.backend() != "tensorflow":
+        raise InputError(
+            f"gradients of the Keras twin are taken with TensorFlow, but KERAS_BACKEND is {keras.backend.backend()}; "
+            "unset it or set it to tensorflow"
+        )
+    import tensorflow as tf
+
+    variables = {name: entry for name, entry in canonical_variables(model).items() if entry[0].trainable}
+    with tf.GradientTape() as tape:
+        *outputs, logits = inner(_tensor(model, inputs), training=training)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(np.asarray(labels, np.int64), logits)
+        loss = tf.reduce_mean(losses)
+    gradients = tape.gradient(loss, [*outputs, *(variable.value for variable, _ in variables.values())])
+    by_variable = zip(variables.items(), gradients[len(outputs) :], strict=True)
+    return Trace(
+        logits=_numpy(logits),
+        loss=float(loss),
+        activations=dict(zip(watched, map(_channels_first, outputs), strict=True)),
+        activation_gradients=dict(zip(watched, map(_channels_first, gradients[: len(outputs)]), strict=True)),
+        parameter_gradients={name: to_canonical(_numpy(gradient), axes) for (name, (_, axes)), gradient in by_variable},
+    )
+
+
+def train_step(model: keras.Model, inputs: np.ndarray, labels: np.ndarray, learning_rate: float) -> Trace:
+    """Run one step of plain gradient descent in training mode: p = p - learning_rate * gradient."""
+    result = trace(model, inputs, labels, training=True, activations=False)
+    for name, (variable, axes) in canonical_variables(model).items():
+        if variable.trainable:
+            gradient = np.transpose(result.parameter_gradients[name], axes)
+            variable.assign_sub((learning_rate * gradient).astype(variable.dtype))
+    return result
+
+
+def devices() -> list[str]:
+    """Return the devices that Keras' backend sees."""
+    if keras.backend.backend() != "tensorflow":
+        return [f"Keras runs on {keras.backend.backend()}"]
+    import tensorflow as tf
+
+    found = [f"CPU ({os.cpu_count()} cores)"]
+    for device in tf.config.list_physical_devices():
+        if device.device_type != "CPU":
+            details = tf.config.experimental.get_device_details(device)
+            found.append(f"{device.device_type}: {details.get('device_name', device.name)}")
+    return found

@@ -1,0 +1,101 @@
+"""Weights of Keras models as canonical NumPy arrays, in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from shared.errors import WeightsError
+from shared.files import replacing
+from shared.foreign import read_weights, spec_of
+from shared.table import layer_table
+from shared.weights import Arrays, LoadReport, fit, write_safetensors
+
+#: Keras variable -> (canonical suffix, axes to put a canonical array into Keras' layout).
+VARIABLES = {
+    ("Conv2D", "kernel"): ("weight", (2, 3, 1, 0)),  # (out, in, h, w) -> (h, w, in, out)
+    ("Conv2D", "bias"): ("bias", (0,)),
+    ("Dense", "kernel"): ("weight", (1, 0)),  # (out, in) -> (in, out)
+    ("Dense", "bias"): ("bias", (0,)),
+    ("BatchNormalization", "gamma"): ("weight", (0,)),
+    ("BatchNormalization", "beta"): ("bias", (0,)),
+    ("BatchNormalization", "moving_mean"): ("running_mean", (0,)),
+    ("BatchNormalization", "moving_variance"): ("running_var", (0,)),
+}
+
+
+def torch_name(model: keras.Model, name: str) -> str:
+    """Return the PyTorch name of the layer `name`, also where Keras' PyTorch backend made dots into "_"."""
+    if keras.backend.backend() != "torch" or not hasattr(model, "spec"):
+        return name
+    back = {row.name.replace(".", "_"): row.name for row in layer_table(model.spec)}
+    return back.get(name, name)
+
+
+def canonical_variables(model: keras.Model) -> dict[str, tuple[keras.Variable, tuple[int, ...]]]:
+    """Return canonical name -> (the model's variable, axes from the canonical to Keras' layout)."""
+    found = {}
+    for layer in model.layers:
+        for variable in layer.weights:
+            kind = type(layer).__name__
+            if (kind, variable.name) not in VARIABLES:
+                raise WeightsError(f"layer {layer.name} is a {kind} with {variable.name}, which no ResNet of ours has")
+            suffix, axes = VARIABLES[kind, variable.name]
+            found[f"{torch_name(model, layer.name)}.{suffix}"] = (variable, axes)
+    return found
+
+
+def to_canonical(value: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """Undo the transposition by `axes`: from Keras' layout to the canonical one."""
+    return np.transpose(value, np.argsort(axes))
+
+
+def get_weights(model: keras.Model) -> Arrays:
+    """Return copies of the model's weights, named and laid out as in PyTorch's `state_dict()`."""
+    return {
+        name: np.array(to_canonical(keras.ops.convert_to_numpy(variable), axes))
+        for name, (variable, axes) in canonical_variables(model).items()
+    }
+
+
+def set_weights(
+    model: keras.Model, arrays: Mapping[str, np.ndarray], *, strict: bool = True, new_head: bool = False
+) -> LoadReport:
+    """Set the model's weights from canonical arrays, whatever framework they come from.
+
+    Every array must be there and fit, unless `strict=False` (take what fits) or `new_head=True` (the last
+    layer may differ and then stays as it is). Otherwise raises one `WeightsError` that lists all that is
+    wrong, and changes nothing. Returns a report.
+    """
+    variables = canonical_variables(model)
+    expected = {
+        name: tuple(np.array(variable.shape)[np.argsort(axes)].tolist()) for name, (variable, axes) in variables.items()
+    }
+    good, report = fit(expected, arrays, strict=strict, new_head=new_head)
+    for name, array in good.items():
+        variable, axes = variables[name]
+        variable.assign(np.transpose(array, axes).astype(variable.dtype))
+    return report
+
+
+def save_weights(model: keras.Model, path: str | Path) -> None:
+    """Write the model's weights and its spec to a `.safetensors` file, whole or not at all."""
+    arrays = get_weights(model)
+    write_safetensors(path, arrays, spec_of(model, arrays))
+
+
+def load_weights(model: keras.Model, path: str | Path, *, strict: bool = True, new_head: bool = False) -> LoadReport:
+    """Load weights from any file that `resnet-twins convert` reads; `strict` and `new_head` as in `set_weights`."""
+    return set_weights(model, read_weights(path).arrays, strict=strict, new_head=new_head)
+
+
+def write_native(model: keras.Model, path: str | Path) -> None:
+    """Write the whole model to a `.keras` file or its weights to a `.weights.h5` file, whole or not at all."""
+    with replacing(path) as temporary:
+        if temporary.suffix == ".keras":
+            model.save(temporary)
+        else:
+            model.save_weights(temporary, overwrite=True)

@@ -1,0 +1,41 @@
+"""Residual networks in PyTorch, built from the table in `shared`. The twin package is `resnet_tf`."""
+
+from resnet_torch.factory import create_model, resnet18, resnet34, resnet50, resnet101, resnet152
+from resnet_torch.preact import PreActBasicBlock, PreActBottleneck, PreActResNet
+from resnet_torch.probe import devices, forward, from_nhwc, trace, train_step
+from resnet_torch.resnet import BasicBlock, Bottleneck, PlainBlock, ResNet
+from resnet_torch.summary import create_skeleton, layer_rows, printout
+from resnet_torch.weights import get_weights, load_weights, read_native, save_weights, set_weights, write_native
+
+TITLE = "PyTorch"
+
+__all__ = [
+    "TITLE",
+    "BasicBlock",
+    "Bottleneck",
+    "PlainBlock",
+    "PreActBasicBlock",
+    "PreActBottleneck",
+    "PreActResNet",
+    "ResNet",
+    "create_model",
+    "create_skeleton",
+    "devices",
+    "forward",
+    "from_nhwc",
+    "get_weights",
+    "layer_rows",
+    "load_weights",
+    "printout",
+    "read_native",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "save_weights",
+    "set_weights",
+    "trace",
+    "train_step",
+    "write_native",
+]

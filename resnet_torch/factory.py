@@ -1,0 +1,67 @@
+"""Builds PyTorch models by name from the layer-spec table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from resnet_torch.preact import PreActResNet
+from resnet_torch.resnet import ResNet
+from resnet_torch.weights import set_weights
+from shared.catalog import get_spec
+from shared.spec import ResNetSpec
+from shared.weights import check_dtype, check_seed, initial_weights
+
+
+def create_model(
+    name: str | ResNetSpec, *, seed: int | None = None, dtype: str = "float32", **overrides: Any
+) -> nn.Module:
+    """Build a network in PyTorch.
+
+    Arguments
+    ---------
+    name: a name of `shared.catalog.SPECS`, or a `ResNetSpec`.
+    seed: a whole number gives the same initial weights every time, and the same in both frameworks. Without
+        it they are drawn from PyTorch's own generator (`torch.manual_seed`), from the same distributions:
+        Kaiming normal, fan-out, for convolutions, PyTorch's default for the last layer and for biases.
+    dtype: "float32" or "float64".
+    overrides: fields of the spec to replace, for example `num_classes=10, in_channels=1, input_size=32`.
+
+    Returns an `nn.Module` that maps images (N, C, H, W) to logits (N, num_classes), in training mode as every
+    new module is. Raises `InputError` (a `ValueError`) for an unknown name or a value that is not allowed.
+    """
+    spec = get_spec(name, **overrides)
+    check_dtype(dtype)
+    check_seed(seed)
+    model = (PreActResNet if spec.preact else ResNet)(spec)
+    model = model.to(getattr(torch, dtype))
+    if seed is not None:
+        set_weights(model, initial_weights(spec, seed))
+    return model
+
+
+def resnet18(**options: Any) -> nn.Module:
+    """Build ResNet-18 as torchvision does; options as for `create_model`."""
+    return create_model("resnet18", **options)
+
+
+def resnet34(**options: Any) -> nn.Module:
+    """Build ResNet-34 as torchvision does; options as for `create_model`."""
+    return create_model("resnet34", **options)
+
+
+def resnet50(**options: Any) -> nn.Module:
+    """Build ResNet-50 as torchvision does; options as for `create_model`."""
+    return create_model("resnet50", **options)
+
+
+def resnet101(**options: Any) -> nn.Module:
+    """Build ResNet-101 as torchvision does; options as for `create_model`."""
+    return create_model("resnet101", **options)
+
+
+def resnet152(**options: Any) -> nn.Module:
+    """Build ResNet-152 as torchvision does; options as for `create_model`."""
+    return create_model("resnet152", **options)

@@ -1,0 +1,118 @@
+"""Looks into a PyTorch model: logits, activations and gradients as NumPy arrays, and one step of training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from resnet_torch.weights import get_weights
+from shared.backends import Trace
+
+
+def _tensor(model: nn.Module, inputs: np.ndarray) -> Tensor:
+    parameter = next(model.parameters())
+    return torch.as_tensor(np.ascontiguousarray(inputs), dtype=parameter.dtype, device=parameter.device)
+
+
+def _numpy(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().cpu().numpy().copy()
+
+
+def from_nhwc(images: np.ndarray, model: nn.Module) -> np.ndarray:
+    """Return images (N, H, W, C) as PyTorch wants them: (N, C, H, W), in the model's dtype."""
+    return _numpy(_tensor(model, np.transpose(images, (0, 3, 1, 2))))
+
+
+def forward(model: nn.Module, inputs: np.ndarray, *, training: bool = False) -> np.ndarray:
+    """Return the logits (N, num_classes) for images (N, C, H, W). The model's own mode stays as it was."""
+    was_training = model.training
+    try:
+        with torch.no_grad():
+            return _numpy(model.train(training)(_tensor(model, inputs)))
+    finally:
+        model.train(was_training)
+
+
+def _watch(model: nn.Module, seen: dict[str, Tensor]) -> list[Any]:
+    """Note the output of every layer under its name, and the sum at the end of a block as `<block>.add`."""
+    handles = []
+
+    def after(name: str) -> Any:
+        return lambda _module, _inputs, output: seen.__setitem__(name, output)
+
+    def before(name: str) -> Any:
+        return lambda _module, inputs: seen.__setitem__(name, inputs[0])
+
+    for name, module in model.named_modules():
+        children = dict(module.named_children())
+        if not children and not isinstance(module, nn.Identity):
+            handles.append(module.register_forward_hook(after(name)))
+        if "downsample" in children:
+            last = list(children.values())[-1]
+            if isinstance(last, nn.ReLU):
+                handles.append(last.register_forward_pre_hook(before(f"{name}.add")))
+            else:
+                handles.append(module.register_forward_hook(after(f"{name}.add")))
+    return handles
+
+
+def trace(
+    model: nn.Module,
+    inputs: np.ndarray,
+    labels: np.ndarray | None = None,
+    *,
+    training: bool = False,
+    activations: bool = True,
+) -> Trace:
+    """Run images (N, C, H, W) through the model and return what happened inside.
+
+    With `labels`, class numbers (N,), also the mean cross-entropy and its gradients. In training mode
+    BatchNorm uses the batch and updates its running statistics. The model's own mode stays as it was.
+    """
+    seen: dict[str, Tensor] = {}
+    handles = _watch(model, seen) if activations else []
+    was_training = model.training
+    try:
+        logits = model.train(training)(_tensor(model, inputs))
+    finally:
+        model.train(was_training)
+        for handle in handles:
+            handle.remove()
+    outputs = {name: _numpy(tensor) for name, tensor in seen.items()}
+    if labels is None:
+        return Trace(logits=_numpy(logits), activations=outputs)
+    loss = F.cross_entropy(logits, torch.as_tensor(labels, device=logits.device))
+    parameters = dict(model.named_parameters())
+    gradients = torch.autograd.grad(loss, [*seen.values(), *parameters.values()])
+    return Trace(
+        logits=_numpy(logits),
+        loss=loss.item(),
+        activations=outputs,
+        activation_gradients={name: _numpy(g) for name, g in zip(seen, gradients[: len(seen)], strict=True)},
+        parameter_gradients={name: _numpy(g) for name, g in zip(parameters, gradients[len(seen) :], strict=True)},
+    )
+
+
+def train_step(model: nn.Module, inputs: np.ndarray, labels: np.ndarray, learning_rate: float) -> Trace:
+    """Run one step of plain gradient descent in training mode: p = p - learning_rate * gradient."""
+    result = trace(model, inputs, labels, training=True, activations=False)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter -= learning_rate * _tensor(model, result.parameter_gradients[name])
+    return result
+
+
+def devices() -> list[str]:
+    """Return the devices that PyTorch sees."""
+    found = [f"CPU ({torch.get_num_threads()} threads)"]
+    found += [f"CUDA: {torch.cuda.get_device_name(index)}" for index in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        found.append("Apple MPS")
+    return found
+
+
+__all__ = ["devices", "forward", "from_nhwc", "get_weights", "trace", "train_step"]

@@ -1,0 +1,59 @@
+"""What a PyTorch model looks like: a row for every layer, and PyTorch's own printout."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from resnet_torch.factory import create_model
+from shared.backends import ModelRow
+from shared.spec import ResNetSpec
+
+
+def create_skeleton(spec: ResNetSpec) -> nn.Module:
+    """Build a network without memory for its weights (on PyTorch's "meta" device): shapes are all it knows."""
+    with torch.device("meta"):
+        return create_model(spec)
+
+
+def layer_rows(model: nn.Module, input_size: int | None = None) -> list[ModelRow]:
+    """Return a row for every layer of the model, in the order of computation.
+
+    The shapes, (C, H, W) or (C,), are those that one image of `input_size` x `input_size` pixels really had
+    on its way through the model.
+    """
+    spec = model.spec
+    size = spec.input_size if input_size is None else input_size
+    rows: list[ModelRow] = []
+    handles = []
+
+    def note(name: str, layer: nn.Module, output: torch.Tensor) -> None:
+        rows.append(
+            ModelRow(
+                name=name,
+                kind=type(layer).__name__,
+                output_shape=tuple(output.shape[1:]),
+                parameters=sum(parameter.numel() for parameter in layer.parameters()),
+                buffers=sum(buffer.numel() for buffer in layer.buffers() if buffer.ndim > 0),
+            )
+        )
+
+    for name, layer in model.named_modules():
+        if not list(layer.children()) and not isinstance(layer, nn.Identity):
+            hook = lambda layer, _, output, name=name: note(name, layer, output)  # noqa: E731
+            handles.append(layer.register_forward_hook(hook))
+    parameter = next(model.parameters())
+    was_training = model.training
+    try:
+        with torch.no_grad():
+            model.eval()(torch.zeros(1, spec.in_channels, size, size, device=parameter.device, dtype=parameter.dtype))
+    finally:
+        model.train(was_training)
+        for handle in handles:
+            handle.remove()
+    return rows
+
+
+def printout(model: nn.Module) -> str:
+    """Return what `print(model)` shows."""
+    return str(model)

@@ -1,0 +1,79 @@
+"""Weights of PyTorch models as canonical NumPy arrays, in and out."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from shared.errors import WeightsError
+from shared.files import check_readable, replacing
+from shared.foreign import read_weights, spec_of
+from shared.weights import Arrays, LoadReport, fit, write_safetensors
+
+
+def _entries(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The model's parameters and running statistics: the tensors themselves, not copies."""
+    state = model.state_dict(keep_vars=True)
+    return {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
+
+
+def get_weights(model: nn.Module) -> Arrays:
+    """Return copies of the model's weights, named and laid out as in `state_dict()`."""
+    return {name: tensor.detach().cpu().numpy().copy() for name, tensor in _entries(model).items()}
+
+
+def set_weights(
+    model: nn.Module, arrays: Mapping[str, np.ndarray], *, strict: bool = True, new_head: bool = False
+) -> LoadReport:
+    """Set the model's weights from canonical arrays, whatever framework they come from.
+
+    Every array must be there and fit, unless `strict=False` (take what fits) or `new_head=True` (the last
+    layer may differ and then stays as it is). Otherwise raises one `WeightsError` that lists all that is
+    wrong, and changes nothing. Returns a report.
+    """
+    entries = _entries(model)
+    good, report = fit(
+        {name: tuple(tensor.shape) for name, tensor in entries.items()}, arrays, strict=strict, new_head=new_head
+    )
+    with torch.no_grad():
+        for name, array in good.items():
+            entries[name].copy_(torch.as_tensor(np.ascontiguousarray(array, entries[name].cpu().numpy().dtype)))
+    return report
+
+
+def save_weights(model: nn.Module, path: str | Path) -> None:
+    """Write the model's weights and its spec to a `.safetensors` file, whole or not at all."""
+    arrays = get_weights(model)
+    write_safetensors(path, arrays, spec_of(model, arrays))
+
+
+def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True, new_head: bool = False) -> LoadReport:
+    """Load weights from any file that `resnet-twins convert` reads; `strict` and `new_head` as in `set_weights`."""
+    return set_weights(model, read_weights(path).arrays, strict=strict, new_head=new_head)
+
+
+def read_native(path: str | Path) -> Any:
+    """Return what a PyTorch checkpoint holds. A pickle with anything but tensors and plain data is refused."""
+    path = check_readable(path)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{path} is refused: it is no PyTorch checkpoint, or a pickle that holds more than tensors and "
+            "could run code; ask its author for a plain state_dict or a .safetensors file"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(f"{path} is no readable PyTorch checkpoint ({reason})") from error
+
+
+def write_native(model: nn.Module, path: str | Path) -> None:
+    """Write the model's `state_dict()` to `path`, a `.pth` file, whole or not at all."""
+    with replacing(path) as temporary:
+        torch.save(model.state_dict(), temporary)

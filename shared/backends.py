@@ -1,0 +1,147 @@
+"""The two frameworks behind one small interface, loaded by name and only when asked for."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.errors import InputError, MissingPackageError
+from shared.spec import ResNetSpec
+from shared.versions import install_command, is_installed
+
+if TYPE_CHECKING:
+    from shared.weights import Arrays, LoadReport
+
+#: Backend name -> (package of ours, the modules it needs, what people call it). A third framework is one line more.
+BACKENDS = {
+    "torch": ("resnet_torch", ("torch",), "PyTorch"),
+    "tf": ("resnet_tf", ("tensorflow", "keras"), "Keras"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRow:
+    """One layer of a real model: its name, its class, its output shape for one image in the framework's own order."""
+
+    name: str
+    kind: str
+    output_shape: tuple[int, ...]
+    parameters: int
+    buffers: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """What one pass through a model left behind, as NumPy arrays.
+
+    Activations, and the gradients of the loss by them, are (N, C, H, W) in both frameworks, keyed by layer
+    name. Gradients of parameters have canonical names and layouts. Without labels there is no loss.
+    """
+
+    logits: NDArray[Any]
+    loss: float | None = None
+    activations: dict[str, NDArray[Any]] = field(default_factory=dict)
+    activation_gradients: dict[str, NDArray[Any]] = field(default_factory=dict)
+    parameter_gradients: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+
+class Backend(Protocol):
+    """What `resnet_torch` and `resnet_tf` have in common. Inputs of models are in the framework's own layout."""
+
+    TITLE: str
+
+    def create_model(self, name: str | ResNetSpec, *, seed: int | None = None, dtype: str = "float32") -> Any:
+        """Build a network."""
+
+    def create_skeleton(self, spec: ResNetSpec) -> Any:
+        """Build a network for looking at its layers only, as cheaply as the framework can."""
+
+    def get_weights(self, model: Any) -> Arrays:
+        """Return the model's weights as canonical arrays."""
+
+    def set_weights(
+        self, model: Any, arrays: Mapping[str, NDArray[Any]], *, strict: bool = True, new_head: bool = False
+    ) -> LoadReport:
+        """Set the model's weights from canonical arrays."""
+
+    def read_native(self, path: str | Path) -> Any:
+        """Read the framework's own checkpoint format."""
+
+    def write_native(self, model: Any, path: str | Path) -> None:
+        """Write the framework's own checkpoint format."""
+
+    def layer_rows(self, model: Any, input_size: int) -> list[ModelRow]:
+        """Return a row for every layer, with shapes for images of `input_size` pixels."""
+
+    def printout(self, model: Any) -> str:
+        """Return what the framework itself prints of a model."""
+
+    def from_nhwc(self, images: NDArray[Any], model: Any) -> NDArray[Any]:
+        """Return images (N, H, W, C) in the model's own layout and dtype."""
+
+    def forward(self, model: Any, inputs: NDArray[Any], *, training: bool = False) -> NDArray[Any]:
+        """Return the logits (N, num_classes)."""
+
+    def trace(
+        self,
+        model: Any,
+        inputs: NDArray[Any],
+        labels: NDArray[Any] | None = None,
+        *,
+        training: bool = False,
+        activations: bool = True,
+    ) -> Trace:
+        """Run one pass, with gradients if there are labels."""
+
+    def train_step(self, model: Any, inputs: NDArray[Any], labels: NDArray[Any], learning_rate: float) -> Trace:
+        """Run one step of plain gradient descent in training mode."""
+
+    def devices(self) -> list[str]:
+        """Return the devices that the framework sees, in words."""
+
+
+def missing_modules(name: str) -> list[str]:
+    """Return the modules that backend `name` needs and that are not installed."""
+    return [module for module in BACKENDS[name][1] if not is_installed(module)]
+
+
+def load_backend(name: str) -> Backend:
+    """Import and return a backend: "torch" or "tf".
+
+    Raises `InputError` for another name, and `MissingPackageError` with the command that installs the
+    framework if it is absent.
+    """
+    if name not in BACKENDS:
+        raise InputError(f"unknown framework {name!r}; allowed is one of {', '.join(BACKENDS)}")
+    package, _, title = BACKENDS[name]
+    missing = missing_modules(name)
+    if missing:
+        raise MissingPackageError(
+            f"{title} is not installed ({', '.join(missing)} missing); install it with: {install_command(name)}"
+        )
+    try:
+        return cast(Backend, importlib.import_module(package))
+    except ImportError as error:
+        reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
+        raise MissingPackageError(
+            f"{title} is installed but does not import ({reason}); install it anew with: {install_command(name)}"
+        ) from error
+
+
+def random_images(spec: ResNetSpec, input_size: int, batch: int, seed: int) -> NDArray[np.float64]:
+    """Return a batch (N, H, W, C) of smooth random images with mean 0 and standard deviation 1, for probing."""
+    rng = np.random.default_rng(seed)
+    images = rng.standard_normal((batch, input_size, input_size, spec.in_channels))
+    smooth = (images + np.roll(images, 1, 1) + np.roll(images, 1, 2)) / np.sqrt(3.0)
+    return np.asarray(smooth)
+
+
+def random_labels(spec: ResNetSpec, batch: int, seed: int) -> NDArray[np.int64]:
+    """Return `batch` class numbers."""
+    return np.random.default_rng([seed, 2]).integers(0, spec.num_classes, batch)

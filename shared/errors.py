@@ -1,0 +1,13 @@
+"""The errors that are meant to be read by people: one line that says what was wrong and what to do."""
+
+
+class InputError(ValueError):
+    """Bad input from a user. The command line prints its text as one line and ends with exit code 2."""
+
+
+class MissingPackageError(InputError, ImportError):
+    """A package that this step needs is not installed. The text ends with the command that installs it."""
+
+
+class WeightsError(InputError):
+    """Weights that do not fit a model, or a file that holds no usable weights."""

@@ -1,0 +1,62 @@
+"""Writing files without ever destroying the one that stands there."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from shared.errors import InputError
+
+
+def check_readable(path: str | Path) -> Path:
+    """Return `path` if a file is there; raise `InputError` if it is missing or a folder."""
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name a file")
+    if not path.exists():
+        raise InputError(f"there is no file {path}")
+    return path
+
+
+def check_writable(path: str | Path) -> Path:
+    """Return `path` if a file can be written there; raise `InputError` if its folder is missing or closed."""
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name a file to write")
+    if not path.parent.is_dir():
+        raise InputError(f"there is no folder {path.parent} to write {path.name} into; create it first")
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f"the folder {path.parent} does not let {path.name} be written; choose another one")
+    return path
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Give a temporary name beside `path` to write to, and move it to `path` when all went well.
+
+    Until then the file that stands at `path` stays whole, whatever happens. The temporary name keeps the
+    suffixes of `path`, on which Keras insists.
+    """
+    path = check_writable(path)
+    handle, name = tempfile.mkstemp(prefix="tmp-", suffix=f"-{path.name}", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` to `path` in UTF-8, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

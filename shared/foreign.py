@@ -1,0 +1,227 @@
+"""Weights from elsewhere: reads what other programs saved, gives it canonical names, and says which network it is."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shared.backends import load_backend
+from shared.catalog import get_spec
+from shared.errors import InputError, MissingPackageError, WeightsError
+from shared.files import check_readable, check_writable
+from shared.spec import ResNetSpec
+from shared.versions import install_command
+from shared.weights import Arrays, fit, read_safetensors, recognise, weight_shapes, write_safetensors
+
+TORCH_SUFFIXES = (".pth", ".pt", ".th", ".tar", ".bin")
+READABLE = (*TORCH_SUFFIXES, ".safetensors", ".keras", ".h5")
+WRITABLE = (".safetensors", ".pth", ".keras", ".weights.h5")
+
+#: What each kind of Keras layer stores, in order: canonical suffix and axes from Keras' to the canonical layout.
+KERAS_VARIABLES = {
+    "conv2d": (("weight", (3, 2, 0, 1)), ("bias", (0,))),
+    "dense": (("weight", (1, 0)), ("bias", (0,))),
+    "batch_normalization": (("weight", (0,)), ("bias", (0,)), ("running_mean", (0,)), ("running_var", (0,))),
+}
+#: Names that other people give to the layers: pattern -> canonical name.
+RENAMES = (
+    (r"^module\.", ""),  # nn.DataParallel
+    (r"^(linear|classifier)\.", "fc."),
+    (r"\.shortcut\.", ".downsample."),
+    (r"^conv1_conv\.", "conv1."),  # keras.applications
+    (r"^conv1_bn\.", "bn1."),
+    (r"^predictions\.", "fc."),
+)
+
+
+@dataclass(frozen=True)
+class ForeignWeights:
+    """What a file holds: canonical arrays, the specs that fit them (most likely first), and how it was known."""
+
+    arrays: Arrays
+    specs: tuple[ResNetSpec, ...]
+    from_metadata: bool
+
+
+def canonical_name(name: str) -> str:
+    """Return the canonical name for an array that somebody else called `name`."""
+    for pattern, better in RENAMES:
+        name = re.sub(pattern, better, name)
+    match = re.match(r"^conv(\d)_block(\d+)_(\d)_(conv|bn)\.(\w+)$", name)
+    if not match:
+        return name
+    stage, block, number, kind, suffix = match.groups()
+    layer = f"{kind}{number}" if number != "0" else f"downsample.{0 if kind == 'conv' else 1}"
+    return f"layer{int(stage) - 1}.{int(block) - 1}.{layer}.{suffix}"
+
+
+def _rename(arrays: Mapping[str, Any], path: Path) -> Arrays:
+    renamed: Arrays = {}
+    for name, array in arrays.items():
+        better = canonical_name(name)
+        if better in renamed:
+            raise WeightsError(f"{path} holds {better} twice, once as {name}")
+        renamed[better] = array
+    return renamed
+
+
+def _read_torch(path: Path) -> Arrays:
+    content = load_backend("torch").read_native(path)
+    for key in ("state_dict", "model", "model_state_dict", "net"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping):
+        raise WeightsError(f"{path} holds a {type(content).__name__}, not a state_dict")
+    strangers = [str(name) for name, value in content.items() if not hasattr(value, "detach")]
+    if strangers or not content:
+        raise WeightsError(f"{path} holds no state_dict: {', '.join(strangers[:5]) or 'it is empty'}")
+    arrays = {}
+    for name, tensor in content.items():
+        if str(tensor.dtype) in ("torch.bfloat16", "torch.float16"):
+            tensor = tensor.float()
+        arrays[str(name)] = tensor.detach().cpu().numpy()
+    return _rename(arrays, path)
+
+
+def _read_keras_layers(path: Path) -> dict[str, tuple[str, list[Any]]]:
+    """Return layer name -> (kind of layer, its arrays) from a `.keras`, `.weights.h5` or Keras 2 `.h5` file."""
+    try:
+        import h5py
+    except ImportError as error:
+        raise MissingPackageError(f"reading {path.name} needs h5py; install it with: {install_command('tf')}") from error
+    try:
+        if path.suffix == ".keras":
+            with zipfile.ZipFile(path) as archive:
+                source: Any = io.BytesIO(archive.read("model.weights.h5"))
+        else:
+            source = path
+        with h5py.File(source, "r") as file:
+            return _keras2_layers(file) if "layer_names" in file.attrs else _keras3_layers(file)
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(f"{path} is no readable Keras file ({reason})") from error
+
+
+def _keras3_layers(file: Any) -> dict[str, tuple[str, list[Any]]]:
+    found = {}
+    for group_name, group in file["layers"].items():
+        values = group.get("vars", {})
+        if len(values) == 0:
+            continue
+        kind = re.sub(r"_\d+$", "", group_name)
+        if "name" not in values.attrs:
+            raise ValueError("it does not name its layers: saved by an old Keras; save it again with Keras 3.12 or later")
+        found[str(values.attrs["name"])] = (kind, [np.asarray(values[str(i)]) for i in range(len(values))])
+    return found
+
+
+def _keras2_layers(file: Any) -> dict[str, tuple[str, list[Any]]]:
+    """The official ImageNet weights of `keras.applications` still come in this form."""
+
+    def text(value: Any) -> str:
+        return value.decode() if isinstance(value, bytes) else str(value)
+
+    found = {}
+    for layer in map(text, file.attrs["layer_names"]):
+        arrays = [np.asarray(file[layer][text(name)]) for name in file[layer].attrs["weight_names"]]
+        if arrays:
+            kind = {4: "conv2d", 2: "dense"}.get(arrays[0].ndim, "batch_normalization")
+            found[layer] = (kind, arrays)
+    return found
+
+
+def _read_keras(path: Path) -> Arrays:
+    arrays = {}
+    for layer, (kind, values) in _read_keras_layers(path).items():
+        if kind not in KERAS_VARIABLES or len(values) > len(KERAS_VARIABLES[kind]):
+            raise WeightsError(f"{path} has a layer {layer} of kind {kind} with {len(values)} arrays: no ResNet of ours")
+        for value, (suffix, axes) in zip(values, KERAS_VARIABLES[kind], strict=False):
+            if value.ndim != len(axes):
+                raise WeightsError(f"{path}: {layer}.{suffix} has {value.ndim} axes, {len(axes)} are expected")
+            arrays[f"{layer}.{suffix}"] = np.ascontiguousarray(np.transpose(value, axes))
+    if not arrays:
+        raise WeightsError(f"{path} holds no layers with weights")
+    return _rename(arrays, path)
+
+
+def read_weights(path: str | Path) -> ForeignWeights:
+    """Read a file of weights in any format that this package knows, and recognise the network.
+
+    Formats: `.safetensors`; PyTorch's `.pth`, `.pt`, `.th`, `.tar`, `.bin` (never unpickled beyond tensors);
+    Keras' `.keras`, `.weights.h5` and `.h5`. Raises `WeightsError` if the file cannot be read.
+    """
+    path = check_readable(path)
+    spec = None
+    if path.suffix == ".safetensors":
+        arrays, spec = read_safetensors(path)
+        if spec is None:
+            arrays = _rename(arrays, path)
+    elif path.suffix in TORCH_SUFFIXES:
+        arrays = _read_torch(path)
+    elif path.suffix in (".keras", ".h5"):
+        arrays = _read_keras(path)
+    else:
+        raise InputError(f"{path} ends in {path.suffix or 'nothing'!r}; readable are {', '.join(READABLE)}")
+    arrays = {name: array for name, array in arrays.items() if not name.endswith("num_batches_tracked")}
+    specs = (spec,) if spec else tuple(recognise(arrays))
+    return ForeignWeights(arrays, specs, from_metadata=spec is not None)
+
+
+def spec_of(model: Any, arrays: Arrays) -> ResNetSpec:
+    """Return the spec a model was built from, or the one that its weights fit (for a model loaded from a file)."""
+    spec = getattr(model, "spec", None)
+    if isinstance(spec, ResNetSpec):
+        return spec
+    found = recognise(arrays)
+    if not found:
+        raise WeightsError("the model has no `spec` and its weights fit no network of the catalog")
+    named = [spec for spec in found if spec.name == getattr(model, "name", None)]
+    return (named or found)[0]
+
+
+def choose_spec(found: ForeignWeights, path: str | Path, model: str | None) -> ResNetSpec:
+    """Return the spec for weights that were read from `path`: the named `model`, or the recognised one."""
+    if model is not None:
+        base = get_spec(model)
+        first, head = found.arrays.get("conv1.weight"), found.arrays.get("fc.weight")
+        if first is not None and first.ndim == 4 and head is not None and head.ndim == 2:
+            base = replace(base, in_channels=first.shape[1], num_classes=head.shape[0])
+        fit(weight_shapes(base), found.arrays)
+        return base
+    if not found.specs:
+        raise WeightsError(
+            f"{path}: the {len(found.arrays)} arrays fit no network of the catalog; name one with --model to see "
+            "what differs"
+        )
+    return found.specs[0]
+
+
+def convert(source: str | Path, target: str | Path, model: str | None = None) -> tuple[ResNetSpec, list[str]]:
+    """Convert a file of weights to the format that the ending of `target` names.
+
+    Returns the spec of the network, and the names of other networks that would fit the same arrays.
+    Raises `WeightsError` or `InputError`; then nothing is written.
+    """
+    suffix = next((ending for ending in WRITABLE if str(target).endswith(ending)), None)
+    if suffix is None:
+        raise InputError(f"{target}: the ending says the format; allowed are {', '.join(WRITABLE)}")
+    check_writable(target)
+    found = read_weights(source)
+    spec = choose_spec(found, source, model)
+    arrays = {name: found.arrays[name] for name in weight_shapes(spec)}
+    if suffix == ".safetensors":
+        write_safetensors(target, arrays, spec)
+    else:
+        backend = load_backend("torch" if suffix == ".pth" else "tf")
+        built = backend.create_model(spec)
+        backend.set_weights(built, arrays)
+        backend.write_native(built, target)
+    others = [] if model or found.from_metadata else [other.name for other in found.specs[1:]]
+    return spec, others

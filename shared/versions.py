@@ -1,0 +1,37 @@
+"""Which versions this package was tested with, which are installed, and the commands that install the missing ones."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import sys
+
+#: The tested versions of what a user may have to install; `constraints.txt` holds the same ones, a test sees to it.
+TESTED = {
+    "torch": "2.13.0",
+    "tensorflow": "2.21.0",
+    "keras": "3.15.1",
+    "matplotlib": "3.11.2",
+    "jupyterlab": "4.6.6",
+}
+#: What each extra installs.
+EXTRAS = {"torch": ("torch",), "tf": ("tensorflow", "keras"), "notebooks": ("jupyterlab", "matplotlib")}
+
+
+def installed_version(package: str) -> str | None:
+    """Return the installed version of a distribution, or None."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def is_installed(module: str) -> bool:
+    """Return whether `import module` would find something, without importing it."""
+    return importlib.util.find_spec(module) is not None
+
+
+def install_command(extra: str) -> str:
+    """Return the command that installs what `extra` ("torch", "tf", "notebooks") stands for, for this Python."""
+    packages = " ".join(f"{package}=={TESTED[package]}" for package in EXTRAS[extra])
+    return f"{sys.executable} -m pip install {packages}"

@@ -1,0 +1,202 @@
+"""Weights in one canonical form: a dict of NumPy arrays with torchvision's names and layouts.
+
+`layer1.0.conv1.weight` is (out, in, height, width), `fc.weight` is (out, in), a BatchNorm has `weight`, `bias`,
+`running_mean` and `running_var`. PyTorch's `num_batches_tracked` is a counter, not a weight, and is left out.
+On disk the arrays are a `.safetensors` file with the spec in its metadata.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.catalog import SPECS
+from shared.errors import InputError, WeightsError
+from shared.files import check_readable, replacing
+from shared.spec import ResNetSpec
+from shared.table import Shape, layer_table, weight_shapes
+
+Arrays = dict[str, NDArray[Any]]
+
+DTYPES = ("float32", "float64")
+FORMAT = "resnet-twins weights, version 1"
+HEAD = ("fc.weight", "fc.bias")
+
+
+def check_dtype(dtype: str) -> None:
+    """Raise `InputError` unless `dtype` is the name of a dtype that both twins compute in."""
+    if dtype not in DTYPES:
+        raise InputError(f"dtype is {dtype!r}; allowed is one of {', '.join(DTYPES)}")
+
+
+def check_seed(seed: int | None) -> None:
+    """Raise `InputError` unless `seed` is None or a whole number from 0 to 2**32 - 1."""
+    if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32):
+        raise InputError(f"seed is {seed!r}; allowed is a whole number, 0 to {2**32 - 1}, or None")
+
+
+def initial_weights(spec: ResNetSpec, seed: int) -> Arrays:
+    """Return fresh weights for `spec`, the same for the same seed, as torchvision initialises them.
+
+    Convolutions: normal with variance 2 / (out_channels * kernel_size**2) (He et al. 2015, "Delving Deep",
+    fan-out). Biases and the last layer: uniform within 1 / sqrt(fan_in), PyTorch's default. BatchNorm: gamma
+    1, or 0 where `zero_init_residual` says so, beta 0, mean 0, variance 1.
+    """
+    rng = np.random.default_rng(seed)
+    zero_gamma = set()
+    if spec.zero_init_residual:
+        last = "bn3" if spec.block == "Bottleneck" else "bn2"
+        zero_gamma = {f"{row.name}.{last}.weight" for rows in spec.stages() for row in rows}
+    arrays: Arrays = {}
+    for row in layer_table(spec):
+        for key, shape in row.weights.items():
+            name = f"{row.name}.{key}"
+            if row.kind == "batch_norm":
+                ones = key in ("weight", "running_var") and name not in zero_gamma
+                arrays[name] = np.full(shape, float(ones), np.float32)
+            elif row.kind == "conv" and key == "weight":
+                std = np.float32(np.sqrt(2.0 / (shape[0] * shape[2] * shape[3])))
+                arrays[name] = rng.standard_normal(shape, np.float32) * std
+            else:
+                fan_in = int(np.prod(row.weights["weight"][1:]))
+                bound = np.float32(fan_in**-0.5)
+                arrays[name] = (2 * rng.random(shape, np.float32) - 1) * bound
+    return arrays
+
+
+def lively_weights(spec: ResNetSpec, seed: int, last_gamma: float = 1.0) -> Arrays:
+    """Return weights in which nothing is 0 or 1 by default, so that no mistake can hide. For tests and `verify`.
+
+    Every gamma, beta, running mean, running variance and bias is drawn at random. `last_gamma` scales the
+    gamma of the last BatchNorm in every block: 0.2 keeps the activations of deep networks from growing
+    ("tame"), 1 lets them grow.
+    """
+    arrays = initial_weights(replace(spec, zero_init_residual=False), seed)
+    rng = np.random.default_rng([seed, 1])
+    last = "bn3." if "Bottleneck" in spec.block else "bn2."
+    for row in layer_table(spec):
+        for key, shape in row.weights.items():
+            name = f"{row.name}.{key}"
+            if row.kind == "batch_norm":
+                low, high = {"weight": (0.7, 1.3), "running_var": (0.5, 1.5)}.get(key, (-0.3, 0.3))
+                arrays[name] = rng.uniform(low, high, shape).astype(np.float32)
+                if key == "weight" and row.name.startswith("layer") and f"{row.name}.".endswith(last):
+                    arrays[name] *= np.float32(last_gamma)
+    return arrays
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What loading did: the names of the arrays that were set, and of those that did not fit."""
+
+    loaded: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    misshapen: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Return the report as one line."""
+        parts = [f"{len(self.loaded)} arrays loaded"]
+        for label, names in (
+            ("not in the file", self.missing),
+            ("not in the model", self.unexpected),
+            ("of another shape", self.misshapen),
+        ):
+            if names:
+                parts.append(f"{len(names)} {label} ({', '.join(names)})")
+        return "; ".join(parts)
+
+
+def fit(
+    expected: Mapping[str, Shape],
+    arrays: Mapping[str, NDArray[Any]],
+    *,
+    strict: bool = True,
+    new_head: bool = False,
+) -> tuple[Arrays, LoadReport]:
+    """Hold `arrays` against the names and shapes that a model expects.
+
+    Returns the arrays to set and a report. `strict=False` takes what fits and reports the rest;
+    `new_head=True` lets only the last layer differ, as with a changed `num_classes`. Otherwise one
+    `WeightsError` lists everything that is missing, unexpected, misshapen or not a number. Nothing is set here.
+    """
+    arrays = {name: np.asarray(array) for name, array in arrays.items() if not name.endswith("num_batches_tracked")}
+    for name, array in arrays.items():
+        if array.dtype.kind not in "fiu" and array.dtype.name != "bfloat16":
+            raise WeightsError(f"{name} holds {array.dtype.name} values; allowed are real numbers")
+    missing = [name for name in expected if name not in arrays]
+    unexpected = [name for name in arrays if name not in expected]
+    misshapen = [name for name in expected if name in arrays and arrays[name].shape != tuple(expected[name])]
+    good = {name: arrays[name] for name in expected if name in arrays and name not in misshapen}
+    report = LoadReport(tuple(good), tuple(missing), tuple(unexpected), tuple(misshapen))
+    forgiven = set(HEAD) if new_head else set()
+    problems = [f"missing {name} {tuple(expected[name])}" for name in missing if name not in forgiven]
+    problems += [f"unexpected {name} {arrays[name].shape}" for name in unexpected if name not in forgiven]
+    problems += [
+        f"{name} has shape {arrays[name].shape}, the model wants {tuple(expected[name])}"
+        for name in misshapen
+        if name not in forgiven
+    ]
+    if strict and problems:
+        head = all(name in HEAD for name in (*missing, *unexpected, *misshapen))
+        hint = " (only the last layer differs: new_head=True keeps the model's own)" if head else ""
+        raise WeightsError(f"the weights do not fit the model{hint}: " + "; ".join(problems))
+    if not good:
+        raise WeightsError(f"none of the {len(arrays)} arrays fits the model")
+    return good, report
+
+
+def write_safetensors(path: str | Path, arrays: Mapping[str, NDArray[Any]], spec: ResNetSpec) -> None:
+    """Write `arrays` and `spec` to `path`, which must end in `.safetensors`, whole or not at all."""
+    from safetensors.numpy import save_file
+
+    if Path(path).suffix != ".safetensors":
+        raise InputError(f"{path} does not end in .safetensors; `resnet-twins convert` writes other formats")
+    metadata = {"format": FORMAT, "spec": json.dumps(spec.to_dict())}
+    plain = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    with replacing(path) as temporary:
+        save_file(plain, str(temporary), metadata)
+
+
+def read_safetensors(path: str | Path) -> tuple[Arrays, ResNetSpec | None]:
+    """Read a `.safetensors` file: its arrays, and the spec if the file was written by this package."""
+    from safetensors import SafetensorError, safe_open
+
+    path = check_readable(path)
+    try:
+        with safe_open(str(path), "numpy") as file:  # type: ignore[no-untyped-call]
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, TypeError, AttributeError) as error:
+        raise WeightsError(f"{path} is no readable .safetensors file ({error})") from error
+    if "spec" not in metadata:
+        return arrays, None
+    try:
+        return arrays, ResNetSpec.from_dict(json.loads(metadata["spec"]))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise WeightsError(f"{path} carries a spec that cannot be read ({error})") from error
+
+
+def recognise(arrays: Mapping[str, NDArray[Any]]) -> list[ResNetSpec]:
+    """Return the specs of the catalog that these arrays fit, most likely first, with their own head and input.
+
+    Some networks have equal shapes and differ only in where a stride or a shortcut without parameters lies;
+    then there are several, in the order of the catalog. The number of classes and of input channels is
+    taken from the arrays.
+    """
+    shapes = {name: array.shape for name, array in arrays.items() if not name.endswith("num_batches_tracked")}
+    first, head = shapes.get("conv1.weight", ()), shapes.get("fc.weight", ())
+    if len(first) != 4 or len(head) != 2:
+        return []
+    found = []
+    for spec in SPECS.values():
+        adapted = replace(spec, in_channels=first[1], num_classes=head[0])
+        if weight_shapes(adapted) == shapes:
+            found.append(adapted)
+    return found
