@@ -37,7 +37,7 @@ def dtype_scope(dtype: str) -> Iterator[None]:
 class Sequential:
     """Calls its steps one after the other. Unlike `keras.Sequential` it leaves no model of its own in the graph."""
 
-    def __init__(self, *steps: Step) -> None:
+    def __init__(self, *steps: Any) -> None:
         self.steps = steps
 
     def __call__(self, x: KerasTensor) -> KerasTensor:

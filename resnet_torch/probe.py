@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.hooks import RemovableHandle
 
-from resnet_torch.weights import get_weights
 from shared.backends import Trace
 
 
@@ -37,26 +37,30 @@ def forward(model: nn.Module, inputs: np.ndarray, *, training: bool = False) -> 
         model.train(was_training)
 
 
-def _watch(model: nn.Module, seen: dict[str, Tensor]) -> list[Any]:
-    """Note the output of every layer under its name, and the sum at the end of a block as `<block>.add`."""
+def watch(model: nn.Module, note: Callable[[str, nn.Module | None, Tensor], None]) -> list[RemovableHandle]:
+    """Call `note(name, module, output)` for every layer of every pass, until the returned handles are removed.
+
+    The sum at the end of a block is a plain `+` and no module: it is noted as `<block>.add` with None.
+    """
+
+    def after(name: str, layer: nn.Module | None) -> Callable[..., None]:
+        return lambda _module, _inputs, output: note(name, layer, output)
+
+    def before(name: str) -> Callable[..., None]:
+        return lambda _module, inputs: note(name, None, inputs[0])
+
     handles = []
-
-    def after(name: str) -> Any:
-        return lambda _module, _inputs, output: seen.__setitem__(name, output)
-
-    def before(name: str) -> Any:
-        return lambda _module, inputs: seen.__setitem__(name, inputs[0])
-
     for name, module in model.named_modules():
         children = dict(module.named_children())
         if not children and not isinstance(module, nn.Identity):
-            handles.append(module.register_forward_hook(after(name)))
+            handles.append(module.register_forward_hook(after(name, module)))
         if "downsample" in children:
             last = list(children.values())[-1]
             if isinstance(last, nn.ReLU):
+                # Runs ahead of the ReLU's own hook, so the order of computation is kept.
                 handles.append(last.register_forward_pre_hook(before(f"{name}.add")))
             else:
-                handles.append(module.register_forward_hook(after(f"{name}.add")))
+                handles.append(module.register_forward_hook(after(f"{name}.add", None)))
     return handles
 
 
@@ -74,7 +78,7 @@ def trace(
     BatchNorm uses the batch and updates its running statistics. The model's own mode stays as it was.
     """
     seen: dict[str, Tensor] = {}
-    handles = _watch(model, seen) if activations else []
+    handles = watch(model, lambda name, _, output: seen.__setitem__(name, output)) if activations else []
     was_training = model.training
     try:
         logits = model.train(training)(_tensor(model, inputs))
@@ -102,7 +106,7 @@ def train_step(model: nn.Module, inputs: np.ndarray, labels: np.ndarray, learnin
     result = trace(model, inputs, labels, training=True, activations=False)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            parameter -= learning_rate * _tensor(model, result.parameter_gradients[name])
+            parameter.sub_(learning_rate * _tensor(model, result.parameter_gradients[name]))
     return result
 
 
@@ -113,6 +117,3 @@ def devices() -> list[str]:
     if torch.backends.mps.is_available():
         found.append("Apple MPS")
     return found
-
-
-__all__ = ["devices", "forward", "from_nhwc", "get_weights", "trace", "train_step"]

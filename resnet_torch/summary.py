@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from resnet_torch.factory import create_model
+from resnet_torch.probe import watch
 from shared.backends import ModelRow
 from shared.spec import ResNetSpec
 
@@ -20,28 +21,24 @@ def layer_rows(model: nn.Module, input_size: int | None = None) -> list[ModelRow
     """Return a row for every layer of the model, in the order of computation.
 
     The shapes, (C, H, W) or (C,), are those that one image of `input_size` x `input_size` pixels really had
-    on its way through the model.
+    on its way through the model. The sum at the end of a block has a row too, of kind "+".
     """
     spec = model.spec
     size = spec.input_size if input_size is None else input_size
     rows: list[ModelRow] = []
-    handles = []
 
-    def note(name: str, layer: nn.Module, output: torch.Tensor) -> None:
+    def note(name: str, layer: nn.Module | None, output: torch.Tensor) -> None:
         rows.append(
             ModelRow(
                 name=name,
-                kind=type(layer).__name__,
+                kind=type(layer).__name__ if layer else "+",
                 output_shape=tuple(output.shape[1:]),
-                parameters=sum(parameter.numel() for parameter in layer.parameters()),
-                buffers=sum(buffer.numel() for buffer in layer.buffers() if buffer.ndim > 0),
+                parameters=sum(parameter.numel() for parameter in layer.parameters()) if layer else 0,
+                buffers=sum(buffer.numel() for buffer in layer.buffers() if buffer.ndim > 0) if layer else 0,
             )
         )
 
-    for name, layer in model.named_modules():
-        if not list(layer.children()) and not isinstance(layer, nn.Identity):
-            hook = lambda layer, _, output, name=name: note(name, layer, output)  # noqa: E731
-            handles.append(layer.register_forward_hook(hook))
+    handles = watch(model, note)
     parameter = next(model.parameters())
     was_training = model.training
     try:

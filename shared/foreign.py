@@ -17,8 +17,9 @@ from shared.catalog import get_spec
 from shared.errors import InputError, MissingPackageError, WeightsError
 from shared.files import check_readable, check_writable
 from shared.spec import ResNetSpec
+from shared.table import weight_shapes
 from shared.versions import install_command
-from shared.weights import Arrays, fit, read_safetensors, recognise, weight_shapes, write_safetensors
+from shared.weights import Arrays, fit, read_safetensors, recognise, write_safetensors
 
 TORCH_SUFFIXES = (".pth", ".pt", ".th", ".tar", ".bin")
 READABLE = (*TORCH_SUFFIXES, ".safetensors", ".keras", ".h5")
@@ -95,7 +96,9 @@ def _read_keras_layers(path: Path) -> dict[str, tuple[str, list[Any]]]:
     try:
         import h5py
     except ImportError as error:
-        raise MissingPackageError(f"reading {path.name} needs h5py; install it with: {install_command('tf')}") from error
+        raise MissingPackageError(
+            f"reading {path.name} needs h5py; install it with: {install_command('tf')}"
+        ) from error
     try:
         if path.suffix == ".keras":
             with zipfile.ZipFile(path) as archive:
@@ -117,7 +120,9 @@ def _keras3_layers(file: Any) -> dict[str, tuple[str, list[Any]]]:
             continue
         kind = re.sub(r"_\d+$", "", group_name)
         if "name" not in values.attrs:
-            raise ValueError("it does not name its layers: saved by an old Keras; save it again with Keras 3.12 or later")
+            raise ValueError(
+                "it does not name its layers: saved by an old Keras; save it again with Keras 3.12 or later"
+            )
         found[str(values.attrs["name"])] = (kind, [np.asarray(values[str(i)]) for i in range(len(values))])
     return found
 
@@ -141,7 +146,9 @@ def _read_keras(path: Path) -> Arrays:
     arrays = {}
     for layer, (kind, values) in _read_keras_layers(path).items():
         if kind not in KERAS_VARIABLES or len(values) > len(KERAS_VARIABLES[kind]):
-            raise WeightsError(f"{path} has a layer {layer} of kind {kind} with {len(values)} arrays: no ResNet of ours")
+            raise WeightsError(
+                f"{path} has a layer {layer} of kind {kind} with {len(values)} arrays: no ResNet of ours"
+            )
         for value, (suffix, axes) in zip(values, KERAS_VARIABLES[kind], strict=False):
             if value.ndim != len(axes):
                 raise WeightsError(f"{path}: {layer}.{suffix} has {value.ndim} axes, {len(axes)} are expected")

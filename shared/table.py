@@ -17,8 +17,8 @@ Shape = tuple[int, ...]
 class LayerRow:
     """One layer.
 
-    `output_shape` is (C, H, W) for one image, or (C,) behind the flattening. `parameters` counts what
-    training changes by gradient, `buffers` what BatchNorm keeps beside it (running mean and variance).
+    `input_shape` and `output_shape` are (C, H, W) for one image, or (C,) behind the flattening. `parameters`
+    counts what training changes by gradient, `buffers` what BatchNorm keeps beside it (running mean and variance).
     `macs` are multiply-adds for one image, biases and BatchNorm not counted, as in the paper's Table 1.
     `weights` gives the shape of every array of the layer in PyTorch's layout, parameters and buffers.
     """
@@ -28,6 +28,7 @@ class LayerRow:
     kernel_size: int | None
     stride: int | None
     padding: int | None
+    input_shape: Shape
     output_shape: Shape
     parameters: int
     buffers: int
@@ -77,6 +78,7 @@ class _Walk:
                 kernel_size=kernel_size,
                 stride=stride,
                 padding=padding,
+                input_shape=self.shape,
                 output_shape=shape,
                 parameters=sum(math.prod(dims) for dims in weights.values()) - sum(running.values()),
                 buffers=sum(running.values()),
@@ -150,10 +152,8 @@ class _Walk:
 def _convolutions(row: BlockSpec) -> list[tuple[int, int, int]]:
     """(channels, kernel size, stride) of each convolution in the main path of a block."""
     if row.block.endswith("Bottleneck"):
-        kernels, channels = (1, 3, 1), (row.mid_channels, row.mid_channels, row.out_channels)
-    else:
-        kernels, channels = (3, 3), (row.mid_channels, row.out_channels)
-    return list(zip(channels, kernels, (row.stride1, row.stride2, 1), strict=False))
+        return [(row.mid_channels, 1, row.stride1), (row.mid_channels, 3, row.stride2), (row.out_channels, 1, 1)]
+    return [(row.mid_channels, 3, row.stride1), (row.out_channels, 3, row.stride2)]
 
 
 def _post_activation_block(walk: _Walk, row: BlockSpec) -> None:

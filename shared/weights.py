@@ -170,7 +170,7 @@ def read_safetensors(path: str | Path) -> tuple[Arrays, ResNetSpec | None]:
 
     path = check_readable(path)
     try:
-        with safe_open(str(path), "numpy") as file:  # type: ignore[no-untyped-call]
+        with safe_open(str(path), "numpy") as file:
             metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, TypeError, AttributeError) as error:

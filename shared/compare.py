@@ -1,0 +1,439 @@
+"""Side by side: the table, the PyTorch model and the Keras model, layer beside layer, with a verdict and the reasons.
+
+>>> compare("resnet50")            # in Python or a notebook
+$ resnet-twins compare resnet50    # in a terminal
+"""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from shared.backends import Backend, ModelRow, load_backend
+from shared.catalog import get_spec
+from shared.errors import InputError
+from shared.spec import ResNetSpec
+from shared.table import LayerRow, Shape, count_buffers, count_macs, count_parameters, layer_table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+LEVELS = ("layer", "block", "stage")
+TICK, CROSS = "✓", "✗"
+HEADINGS = (
+    "layer",
+    "kind",
+    "PyTorch C,H,W",
+    "Keras H,W,C",
+    "PyTorch params",
+    "Keras params",
+    "PyTorch buffers",
+    "Keras buffers",
+    "MACs",
+    "equal",
+)
+#: Headings for narrow terminals, where one number stands for both frameworks as long as they agree.
+NARROW_HEADINGS = ("layer", "PyTorch C,H,W", "Keras H,W,C", "params", "buffers", "MACs", "=")
+WIDE = 125
+LEFT_ALIGNED = ("layer", "kind", "equal", "=")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareRow:
+    """One line of the comparison: a layer, or the sum over a block or a stage.
+
+    Shapes are in each framework's own order, None where the framework has no layer of its own for the step:
+    PyTorch adds with a plain `+` and pads inside the convolution. `macs` come from the table.
+    """
+
+    name: str
+    kind: str
+    stage: str
+    block: str
+    torch_shape: Shape | None
+    keras_shape: Shape | None
+    torch_parameters: int
+    keras_parameters: int
+    torch_buffers: int
+    keras_buffers: int
+    macs: int
+    equal: bool
+
+    def cells(self) -> tuple[str, ...]:
+        """Return the line as texts, in the order of `HEADINGS`."""
+        numbers = (self.torch_parameters, self.keras_parameters, self.torch_buffers, self.keras_buffers, self.macs)
+        return (
+            self.name,
+            self.kind,
+            _shape_text(self.torch_shape),
+            _shape_text(self.keras_shape),
+            *(f"{number:,}" if number else "" for number in numbers),
+            TICK if self.equal else CROSS,
+        )
+
+    def narrow_cells(self) -> tuple[str, ...]:
+        """Return the line as texts, in the order of `NARROW_HEADINGS`."""
+
+        def both(first: int, second: int) -> str:
+            if first == second or self.kind == "pad":
+                return f"{first:,}" if first else ""
+            return f"{first:,}≠{second:,}"
+
+        return (
+            self.name,
+            _shape_text(self.torch_shape),
+            _shape_text(self.keras_shape),
+            both(self.torch_parameters, self.keras_parameters),
+            both(self.torch_buffers, self.keras_buffers),
+            short_number(self.macs) if self.macs else "",
+            TICK if self.equal else CROSS,
+        )
+
+
+def short_number(value: float) -> str:
+    """Return a count with three digits and a unit: 11.7 M, 4.09 G."""
+    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if abs(value) >= size:
+            digits = value / size
+            return f"{digits:.{max(0, 3 - len(str(int(digits))))}f}{unit}"
+    return f"{value:.0f}"
+
+
+def _shape_text(shape: Shape | None) -> str:
+    return "" if shape is None else ",".join(map(str, shape))
+
+
+def _channels_last(shape: Shape) -> Shape:
+    return (*shape[1:], shape[0]) if len(shape) == 3 else shape
+
+
+def _layer_row(row: LayerRow, torch_row: ModelRow | None, keras_row: ModelRow | None) -> CompareRow:
+    """Hold one layer of the table against both models."""
+
+    def agrees(found: ModelRow | None, shape: Shape) -> bool:
+        expected = (shape, row.parameters, row.buffers)
+        return found is not None and (found.output_shape, found.parameters, found.buffers) == expected
+
+    return CompareRow(
+        name=row.name,
+        kind=row.kind,
+        stage=row.stage,
+        block=row.block,
+        torch_shape=torch_row.output_shape if torch_row else None,
+        keras_shape=keras_row.output_shape if keras_row else None,
+        torch_parameters=torch_row.parameters if torch_row else 0,
+        keras_parameters=keras_row.parameters if keras_row else 0,
+        torch_buffers=torch_row.buffers if torch_row else 0,
+        keras_buffers=keras_row.buffers if keras_row else 0,
+        macs=row.macs,
+        equal=agrees(torch_row, row.output_shape) and agrees(keras_row, _channels_last(row.output_shape)),
+    )
+
+
+def _padding_row(row: LayerRow, keras_row: ModelRow) -> CompareRow:
+    """Describe Keras' separate padding in front of a strided layer, which PyTorch does inside that layer."""
+    channels, height, width = row.input_shape
+    border = 2 * (row.padding or 0)
+    return CompareRow(
+        name=keras_row.name,
+        kind="pad",
+        stage=row.stage,
+        block=row.block,
+        torch_shape=None,
+        keras_shape=keras_row.output_shape,
+        torch_parameters=0,
+        keras_parameters=keras_row.parameters,
+        torch_buffers=0,
+        keras_buffers=keras_row.buffers,
+        macs=0,
+        equal=keras_row.output_shape == (height + border, width + border, channels) and keras_row.parameters == 0,
+    )
+
+
+def _stray_row(row: ModelRow, framework: str) -> CompareRow:
+    """Describe a layer that one model has and the table has not."""
+    keras = framework == "Keras"
+    return CompareRow(
+        name=row.name,
+        kind=f"only in {framework}",
+        stage="unknown",
+        block="unknown",
+        torch_shape=None if keras else row.output_shape,
+        keras_shape=row.output_shape if keras else None,
+        torch_parameters=0 if keras else row.parameters,
+        keras_parameters=row.parameters if keras else 0,
+        torch_buffers=0 if keras else row.buffers,
+        keras_buffers=row.buffers if keras else 0,
+        macs=0,
+        equal=False,
+    )
+
+
+def align(table: Iterable[LayerRow], torch_rows: list[ModelRow], keras_rows: list[ModelRow]) -> list[CompareRow]:
+    """Put the layers of both models beside the table's, by name, in the table's order."""
+    by_torch = {row.name: row for row in torch_rows}
+    by_keras = {row.name: row for row in keras_rows}
+    rows = []
+    for row in table:
+        pad = by_keras.pop(f"{row.name}.pad", None)
+        if pad:
+            rows.append(_padding_row(row, pad))
+        rows.append(_layer_row(row, by_torch.pop(row.name, None), by_keras.pop(row.name, None)))
+    rows += [_stray_row(row, "PyTorch") for row in by_torch.values()]
+    rows += [_stray_row(row, "Keras") for row in by_keras.values()]
+    return rows
+
+
+def _sum_rows(rows: list[CompareRow], name: str, kind: str) -> CompareRow:
+    """Add up lines; the shape is the one at their end."""
+    return CompareRow(
+        name=name,
+        kind=kind,
+        stage=rows[0].stage,
+        block=rows[0].block,
+        torch_shape=rows[-1].torch_shape,
+        keras_shape=rows[-1].keras_shape,
+        torch_parameters=sum(row.torch_parameters for row in rows),
+        keras_parameters=sum(row.keras_parameters for row in rows),
+        torch_buffers=sum(row.torch_buffers for row in rows),
+        keras_buffers=sum(row.keras_buffers for row in rows),
+        macs=sum(row.macs for row in rows),
+        equal=all(row.equal for row in rows),
+    )
+
+
+def _groups(rows: list[CompareRow], level: str) -> dict[str, list[CompareRow]]:
+    groups: dict[str, list[CompareRow]] = {}
+    for row in rows:
+        groups.setdefault(getattr(row, level), []).append(row)
+    return groups
+
+
+def count_reasons(spec: ResNetSpec) -> list[str]:
+    """Explain, in numbers, why totals that people see elsewhere for this network differ from one another."""
+    parameters, buffers = count_parameters(spec), count_buffers(spec)
+    table = layer_table(spec)
+    norms = sum(row.kind == "batch_norm" for row in table)
+    head = next(row for row in table if row.kind == "linear")
+    reasons = [
+        f"{parameters:,} is what training changes: PyTorch's parameters, Keras' \"Trainable params\".",
+        f'{parameters + buffers:,} is Keras\' "Total params": it adds the moving mean and variance of every '
+        f"BatchNorm, {buffers:,} numbers that it calls non-trainable and PyTorch calls buffers.",
+        f"{parameters + buffers + norms:,} numbers lie in PyTorch's state_dict: it also holds a counter, "
+        f"num_batches_tracked, for each of the {norms} BatchNorms.",
+    ]
+    if spec.conv_bias:
+        plain = count_parameters(replace(spec, conv_bias=False, stem=replace(spec.stem, bias=False)))
+        reasons.append(
+            f"{plain:,} without biases in the convolutions: the {parameters - plain:,} biases do nothing that the "
+            "BatchNorm behind them does not undo."
+        )
+    else:
+        biased = replace(spec, conv_bias=True, stem=replace(spec.stem, bias=True))
+        plain = count_parameters(biased)
+        where = ", as keras.applications and many blog posts have it" if spec.block == "Bottleneck" else ""
+        reasons.append(
+            f"{plain:,} with a bias in every convolution{where} ({plain - parameters:,} more; Keras' total is then "
+            f"{plain + buffers:,})."
+        )
+    reasons.append(
+        f"{parameters - head.parameters:,} without the last layer (include_top=False): it has {head.parameters:,} for "
+        f"{spec.num_classes:,} classes, and " + _other_classes(spec)
+    )
+    if spec.block == "Bottleneck":
+        other = replace(spec, stride_in_1x1=not spec.stride_in_1x1)
+        here, there = ("the first 1x1", "the 3x3") if spec.stride_in_1x1 else ("the 3x3", "the first 1x1")
+        reasons.append(
+            f"{count_macs(spec) / 1e9:.2f} x 10^9 multiply-adds at {spec.input_size} pixels with the stride in {here}, "
+            f"{count_macs(other) / 1e9:.2f} x 10^9 with the stride in {there} (paper: first 1x1, torchvision: 3x3); "
+            "the parameters are the same."
+        )
+    return reasons
+
+
+def _other_classes(spec: ResNetSpec) -> str:
+    classes = 10 if spec.num_classes != 10 else 100
+    return f"with {classes} classes the network has {count_parameters(replace(spec, num_classes=classes)):,}."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """The three opinions on one network: the table's, PyTorch's and Keras'.
+
+    `rows` has one line for each layer. `str()`, a notebook cell, `to_markdown()` and so on show them, or with
+    `by="block"` or `by="stage"` their sums.
+    """
+
+    spec: ResNetSpec
+    input_size: int
+    rows: tuple[CompareRow, ...]
+    by: str = "layer"
+
+    @property
+    def equal(self) -> bool:
+        """Whether every layer has the shape, the parameters and the buffers that the table says, in both."""
+        return all(row.equal for row in self.rows)
+
+    @property
+    def totals(self) -> CompareRow:
+        """The sum over all layers."""
+        return replace(_sum_rows(list(self.rows), "total", "total"), torch_shape=None, keras_shape=None)
+
+    @property
+    def subtotals(self) -> tuple[CompareRow, ...]:
+        """One line for the stem, for each stage and for the head."""
+        return tuple(_sum_rows(rows, name, "subtotal") for name, rows in _groups(list(self.rows), "stage").items())
+
+    @property
+    def verdict(self) -> str:
+        """One line: whether all is equal, and if not, where the first difference is."""
+        layers = [row for row in self.rows if row.kind != "pad"]
+        name = f"{self.spec.name} at {self.input_size}x{self.input_size}"
+        if self.equal:
+            return (
+                f"{TICK} {name}: all {len(layers)} layers have equal shapes, parameters and buffers in the table, "
+                "PyTorch and Keras"
+            )
+        bad = [row.name for row in self.rows if not row.equal]
+        return f"{CROSS} {name}: {len(bad)} of {len(self.rows)} rows differ, the first is {bad[0]}"
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why totals that people see elsewhere differ, worked out in numbers."""
+        return count_reasons(self.spec)
+
+    def grouped(self, by: str) -> Comparison:
+        """Return the same comparison, shown by "layer", "block" or "stage"."""
+        if by not in LEVELS:
+            raise InputError(f"by is {by!r}; allowed is one of {', '.join(LEVELS)}")
+        return replace(self, by=by)
+
+    def lines(self) -> list[CompareRow]:
+        """Return the lines to show, without the total: layers with a subtotal behind each stage, or sums."""
+        lines = []
+        for stage, rows in _groups(list(self.rows), "stage").items():
+            if self.by == "layer":
+                lines += [*rows, _sum_rows(rows, stage, "subtotal")]
+            elif self.by == "block":
+                blocks = _groups(rows, "block")
+                lines += [_sum_rows(group, name, f"{len(group)} layers") for name, group in blocks.items()]
+                if len(blocks) > 1:
+                    lines.append(_sum_rows(rows, stage, "subtotal"))
+            else:
+                blocks = _groups(rows, "block")
+                lines.append(_sum_rows(rows, stage, f"{len(blocks)} blocks" if stage.startswith("layer") else "layers"))
+        return lines
+
+    def to_rich(self, width: int = WIDE) -> Table:
+        """Return the comparison as a table for rich's console, with fewer columns below 125 characters."""
+        from rich import box
+        from rich.table import Table
+
+        wide = width >= WIDE
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1 if wide else 0, 0, 0), header_style="bold")
+        for heading in HEADINGS if wide else NARROW_HEADINGS:
+            justify: Literal["left", "right"] = "left" if heading in LEFT_ALIGNED else "right"
+            table.add_column(heading.replace(" ", "\n"), justify=justify, no_wrap=True, vertical="bottom")
+        for line in [*self.lines(), self.totals]:
+            *cells, tick = line.cells() if wide else line.narrow_cells()
+            strong = line.kind in ("subtotal", "total")
+            mark = f"[green]{tick}[/]" if line.equal else f"[bold red]{tick}[/]"
+            table.add_row(*cells, mark, style="bold" if strong else None, end_section=line.kind == "subtotal")
+        return table
+
+    def to_text(self) -> str:
+        """Return the comparison as aligned plain text."""
+        from rich.console import Console
+
+        file = io.StringIO()
+        Console(file=file, width=200, color_system=None).print(self.to_rich())
+        table = "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+        return "\n".join([table.strip("\n"), "", self.verdict, *(f"  - {reason}" for reason in self.reasons)])
+
+    def __repr__(self) -> str:
+        return self.to_text()
+
+    def to_markdown(self) -> str:
+        """Return the comparison as a GitHub table."""
+        right = ["---" if heading in LEFT_ALIGNED else "---:" for heading in HEADINGS]
+        lines = [HEADINGS, right, *(line.cells() for line in [*self.lines(), self.totals])]
+        table = ["| " + " | ".join(cells) + " |" for cells in lines]
+        return "\n".join([*table, "", self.verdict, "", *(f"- {reason}" for reason in self.reasons)]) + "\n"
+
+    def to_html(self) -> str:
+        """Return the comparison as plain table markup: GitHub strips styles, so it uses none."""
+        aligns = ["left" if heading in LEFT_ALIGNED else "right" for heading in HEADINGS]
+
+        def line(tag: str, cells: Iterable[str], strong: bool = False) -> str:
+            marked = (f"<b>{html.escape(cell)}</b>" if strong and cell else html.escape(cell) for cell in cells)
+            return (
+                "<tr>"
+                + "".join(f'<{tag} align="{a}">{c}</{tag}>' for a, c in zip(aligns, marked, strict=True))
+                + "</tr>"
+            )
+
+        rows = [*self.lines(), self.totals]
+        body = [line("td", row.cells(), strong=row.kind in ("subtotal", "total")) for row in rows]
+        reasons = "".join(f"<li>{html.escape(reason)}</li>" for reason in self.reasons)
+        return (
+            "<table>\n<thead>\n"
+            + line("th", HEADINGS)
+            + "\n</thead>\n<tbody>\n"
+            + "\n".join(body)
+            + f"\n</tbody>\n</table>\n<p><b>{html.escape(self.verdict)}</b></p>\n<ul>{reasons}</ul>\n"
+        )
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
+
+    def to_json(self) -> str:
+        """Return the comparison as JSON: the spec, the lines, the totals, the verdict and the reasons."""
+        content: dict[str, Any] = {
+            "spec": self.spec.to_dict(),
+            "input_size": self.input_size,
+            "by": self.by,
+            "equal": self.equal,
+            "verdict": self.verdict,
+            "rows": [asdict(row) for row in self.lines()],
+            "totals": asdict(self.totals),
+            "reasons": self.reasons,
+        }
+        return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+    def to_csv(self) -> str:
+        """Return one line for each row, with plain numbers, without subtotals, for a spreadsheet."""
+        rows = [row for row in self.lines() if row.kind != "subtotal"]
+        file = io.StringIO()
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(asdict(rows[0]))
+        for row in rows:
+            values = asdict(row).values()
+            writer.writerow([" ".join(map(str, value)) if isinstance(value, tuple) else value for value in values])
+        return file.getvalue()
+
+
+def compare_models(
+    spec: ResNetSpec, torch_model: Any, keras_model: Any, input_size: int, by: str = "layer"
+) -> Comparison:
+    """Compare two models that you built yourself with the table of `spec`."""
+    torch_rows = load_backend("torch").layer_rows(torch_model, input_size)
+    keras_rows = load_backend("tf").layer_rows(keras_model, input_size)
+    rows = align(layer_table(spec, input_size), torch_rows, keras_rows)
+    return Comparison(spec=spec, input_size=input_size, rows=tuple(rows)).grouped(by)
+
+
+def compare(name: str | ResNetSpec, *, by: str = "layer", **overrides: Any) -> Comparison:
+    """Build a network in both frameworks and put its layers side by side.
+
+    `overrides` are fields of the spec, such as `input_size=64` or `num_classes=10`; `by` is "layer", "block"
+    or "stage". Raises `InputError` for bad input, also if a framework is not installed.
+    """
+    spec = get_spec(name, **overrides)
+    backends: list[Backend] = [load_backend("torch"), load_backend("tf")]
+    torch_model, keras_model = (backend.create_skeleton(spec) for backend in backends)
+    return compare_models(spec, torch_model, keras_model, spec.input_size, by)
