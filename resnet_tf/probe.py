@@ -53,11 +53,12 @@ def trace(
         for operation in model.operations:
             if not isinstance(operation, keras.layers.InputLayer) and not operation.name.endswith("pad"):
                 watched[torch_name(model, operation.name)] = operation.output
-    inner = keras.Model(model.inputs, [*watched.values(), model.outputs[0]])
+    # A model with a dict of outputs: every layer that is looked at, and the logits.
+    inner = keras.Model(model.inputs, {**watched, "logits": model.outputs[0]})
     if labels is None:
-        *outputs, logits = inner(_tensor(model, inputs), training=training)
-        seen = dict(zip(watched, map(_channels_first, outputs), strict=True))
-        return Trace(logits=_numpy(logits), activations=seen)
+        outputs = inner(_tensor(model, inputs), training=training)
+        logits = outputs.pop("logits")
+        return Trace(logits=_numpy(logits), activations={name: _channels_first(outputs[name]) for name in watched})
 
     if keras.backend.backend() != "tensorflow":
         raise InputError(
@@ -68,17 +69,20 @@ def trace(
 
     variables = {name: entry for name, entry in canonical_variables(model).items() if entry[0].trainable}
     with tf.GradientTape() as tape:
-        *outputs, logits = inner(_tensor(model, inputs), training=training)
+        outputs = inner(_tensor(model, inputs), training=training)
+        logits = outputs.pop("logits")
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(np.asarray(labels, np.int64), logits)
         loss = tf.reduce_mean(losses)
-    gradients = tape.gradient(loss, [*outputs, *(variable.value for variable, _ in variables.values())])
-    by_variable = zip(variables.items(), gradients[len(outputs) :], strict=True)
+    sources = {name: variable.value for name, (variable, _) in variables.items()}
+    by_activation, by_variable = tape.gradient(loss, [outputs, sources])
     return Trace(
         logits=_numpy(logits),
         loss=float(loss),
-        activations=dict(zip(watched, map(_channels_first, outputs), strict=True)),
-        activation_gradients=dict(zip(watched, map(_channels_first, gradients[: len(outputs)]), strict=True)),
-        parameter_gradients={name: to_canonical(_numpy(gradient), axes) for (name, (_, axes)), gradient in by_variable},
+        activations={name: _channels_first(outputs[name]) for name in watched},
+        activation_gradients={name: _channels_first(by_activation[name]) for name in watched},
+        parameter_gradients={
+            name: to_canonical(_numpy(by_variable[name]), axes) for name, (_, axes) in variables.items()
+        },
     )
 
 

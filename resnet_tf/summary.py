@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 
 import keras
 
@@ -13,7 +14,7 @@ from shared.errors import InputError
 from shared.spec import ResNetSpec
 
 #: Wide enough for the longest layer name, so that no name is broken over two lines.
-SUMMARY_WIDTH = 110
+SUMMARY_WIDTH = 120
 
 
 def create_skeleton(spec: ResNetSpec) -> keras.Model:
@@ -51,5 +52,13 @@ def layer_rows(model: keras.Model, input_size: int | None = None) -> list[ModelR
 def printout(model: keras.Model) -> str:
     """Return what `model.summary()` shows."""
     lines: list[str] = []
-    model.summary(line_length=SUMMARY_WIDTH, print_fn=lambda text, **_: lines.append(text))
+    # Keras prints through a console that takes its width from the environment and cuts off what is wider.
+    columns = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = str(SUMMARY_WIDTH)
+    try:
+        model.summary(line_length=SUMMARY_WIDTH, print_fn=lambda text, **_: lines.append(text))
+    finally:
+        os.environ.pop("COLUMNS")
+        if columns is not None:
+            os.environ["COLUMNS"] = columns
     return "\n".join(line.rstrip() for text in lines for line in text.splitlines())

@@ -1,0 +1,156 @@
+"""Holds both twins of a network against each other with the same weights: shapes, logits, gradients, training.
+
+The tolerances are those that a twin pair can keep on a CPU. In float64 the twins are one function to rounding.
+In float32 the forward pass agrees to rounding too, but one activation on the other side of zero moves single
+gradients by 1e-3, so only the median gradient is asserted there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.backends import Backend, Trace, load_backend, random_images, random_labels
+from shared.compare import compare_models
+from shared.spec import ResNetSpec
+from shared.table import layer_table
+from shared.weights import Arrays, lively_weights
+
+#: Pixels and images of a probing batch. Fewer leave BatchNorm too few values for a gradient worth the name.
+PROBE_SIZE, PROBE_BATCH = 64, 4
+STEPS, LEARNING_RATE = 3, 1e-3
+#: The last gamma of each block in "tame" networks, whose activations do not grow with depth.
+TAME = 0.2
+#: Above this many layers with weights only the eval mode is verified: training 1202 layers takes too long.
+TRAINABLE_DEPTH = 400
+
+#: (check, dtype) -> tolerance. Logits with a wild gamma are looked up by `wild_tolerance`.
+TOLERANCES = {
+    ("logits, eval mode", "float64"): 1e-12,
+    ("logits, training mode", "float64"): 1e-12,
+    ("gradients, worst", "float64"): 1e-11,
+    ("BatchNorm statistics", "float64"): 1e-11,
+    ("loss, step 1", "float64"): 1e-12,
+    ("loss, step 2", "float64"): 1e-12,
+    ("loss, step 3", "float64"): 1e-9,
+    ("logits, eval mode", "float32"): 1e-4,
+    ("logits, training mode", "float32"): 1e-4,
+    ("gradients, median", "float32"): 1e-4,
+    ("BatchNorm statistics", "float32"): 1e-5,
+    ("loss, step 1", "float32"): 1e-5,
+    ("loss, step 2", "float32"): 1e-4,
+}
+WILD = "logits, wild gamma"
+
+
+def wild_tolerance(depth: int, dtype: str) -> float:
+    """Return the tolerance of the logits where every gamma is about 1 and activations grow with depth."""
+    if dtype == "float64":
+        return 1e-10
+    return 5e-4 if depth <= 50 else 1e-2
+
+
+@dataclass(frozen=True)
+class Check:
+    """One measured difference between the twins, and what is allowed."""
+
+    network: str
+    dtype: str
+    what: str
+    measured: float
+    tolerance: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the difference is within the tolerance (a NaN is not)."""
+        return self.measured <= self.tolerance
+
+
+def relative(a: NDArray[Any], b: NDArray[Any]) -> float:
+    """Return max|a - b| / max|b|."""
+    scale = float(np.max(np.abs(b)))
+    difference = float(np.max(np.abs(a.astype(np.float64) - b.astype(np.float64))))
+    return difference / scale if scale > 0 else difference
+
+
+def gradient_errors(a: Arrays, b: Arrays) -> NDArray[np.float64]:
+    """Return ||a - b|| / ||b|| for each parameter.
+
+    A bias in front of a BatchNorm has no influence: its gradient is zero but for rounding. So a norm counts as
+    no smaller than 1e-4 of the largest.
+    """
+    norms = {name: float(np.linalg.norm(value)) for name, value in b.items()}
+    floor = 1e-4 * max(norms.values())
+    return np.array([np.linalg.norm(a[name] - b[name]) / max(norms[name], floor) for name in b])
+
+
+def weighted_layers(spec: ResNetSpec) -> int:
+    """Return the number of layers that give a ResNet its name: convolutions of the main path, and the last layer."""
+    return sum(row.kind in ("conv", "linear") and ".downsample." not in row.name for row in layer_table(spec))
+
+
+def probe_spec(spec: ResNetSpec) -> ResNetSpec:
+    """Return the same network for images of at most 64 pixels, on which it is verified."""
+    return replace(spec, input_size=min(spec.input_size, PROBE_SIZE))
+
+
+def verify(spec: ResNetSpec, dtype: str) -> Iterator[Check]:
+    """Yield the checks of one network in one dtype, as they are measured.
+
+    Both twins are built anew, get the same weights, in which nothing is zero or one by default, and the same
+    images and labels. Raises `InputError` if a framework is not installed.
+    """
+    small = probe_spec(spec)
+    backends = (load_backend("torch"), load_backend("tf"))
+    models = [backend.create_model(small, dtype=dtype) for backend in backends]
+    pairs = list(zip(backends, models, strict=True))
+    images = random_images(small, small.input_size, PROBE_BATCH, seed=0)
+    labels = random_labels(small, PROBE_BATCH, seed=0)
+    depth = weighted_layers(small)
+
+    def check(what: str, measured: float, tolerance: float | None = None) -> Check:
+        return Check(spec.name, dtype, what, measured, TOLERANCES[what, dtype] if tolerance is None else tolerance)
+
+    def set_all(last_gamma: float) -> None:
+        weights = lively_weights(small, seed=0, last_gamma=last_gamma)
+        for backend, model in pairs:
+            backend.set_weights(model, weights)
+
+    def eval_logits() -> list[NDArray[Any]]:
+        return [backend.forward(model, backend.from_nhwc(images, model)) for backend, model in pairs]
+
+    comparison = compare_models(small, models[0], models[1], small.input_size)
+    yield check("layers that differ", sum(not row.equal for row in comparison.rows), 0)
+
+    if depth <= TRAINABLE_DEPTH:
+        set_all(1.0)
+        yield check(WILD, relative(*reversed(eval_logits())), wild_tolerance(depth, dtype))
+    set_all(TAME)
+    yield check("logits, eval mode", relative(*reversed(eval_logits())))
+    if depth > TRAINABLE_DEPTH:
+        return
+
+    for step in range(1, STEPS + 1):
+        torch_trace, keras_trace = (_step(backend, model, images, labels) for backend, model in pairs)
+        if step == 1:
+            yield check("logits, training mode", relative(keras_trace.logits, torch_trace.logits))
+            errors = gradient_errors(keras_trace.parameter_gradients, torch_trace.parameter_gradients)
+            if dtype == "float64":
+                yield check("gradients, worst", float(errors.max()))
+            else:
+                yield check("gradients, median", float(np.median(errors)))
+            torch_weights, keras_weights = (backend.get_weights(model) for backend, model in pairs)
+            running = [name for name in torch_weights if ".running_" in name]
+            yield check(
+                "BatchNorm statistics", max(relative(keras_weights[name], torch_weights[name]) for name in running)
+            )
+        if (f"loss, step {step}", dtype) in TOLERANCES and torch_trace.loss and keras_trace.loss:
+            yield check(f"loss, step {step}", abs(keras_trace.loss - torch_trace.loss) / abs(torch_trace.loss))
+
+
+def _step(backend: Backend, model: Any, images: NDArray[Any], labels: NDArray[Any]) -> Trace:
+    return backend.train_step(model, backend.from_nhwc(images, model), labels, LEARNING_RATE)
