@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from resnet_tf.layers import dtype_scope, layer_name
+from resnet_tf.layers import deep_graphs, dtype_scope, layer_name
 from resnet_tf.preact import PreActResNet
 from resnet_tf.resnet import ResNet
 from resnet_tf.weights import set_weights
@@ -35,7 +35,7 @@ def create_model(
     spec = get_spec(name, **overrides)
     check_dtype(dtype)
     check_seed(seed)
-    with dtype_scope(dtype):
+    with dtype_scope(dtype), deep_graphs():
         inputs = keras.Input((spec.input_size, spec.input_size, spec.in_channels), name="input")
         network = (PreActResNet if spec.preact else ResNet)(spec)
         model = keras.Model(inputs, network(inputs), name=layer_name(spec.name))

@@ -7,6 +7,7 @@ import os
 import keras
 import numpy as np
 
+from resnet_tf.layers import deep_graphs
 from resnet_tf.weights import canonical_variables, to_canonical, torch_name
 from shared.backends import Trace
 from shared.errors import InputError
@@ -40,13 +41,14 @@ def trace(
     inputs: np.ndarray,
     labels: np.ndarray | None = None,
     *,
-    training: bool = False,
+    training: bool | None = False,
     activations: bool = True,
 ) -> Trace:
     """Run images (N, H, W, C) through the model and return what happened inside, as (N, C, H, W).
 
     With `labels`, class numbers (N,), also the mean cross-entropy and its gradients, for which Keras must run
-    on TensorFlow. In training mode BatchNorm uses the batch and updates its running statistics.
+    on TensorFlow. In training mode BatchNorm uses the batch and updates its running statistics; with
+    `training=None` a layer runs in training mode only if it was called so when the model was built.
     """
     watched = {}
     if activations:
@@ -54,7 +56,8 @@ def trace(
             if not isinstance(operation, keras.layers.InputLayer) and not operation.name.endswith("pad"):
                 watched[torch_name(model, operation.name)] = operation.output
     # A model with a dict of outputs: every layer that is looked at, and the logits.
-    inner = keras.Model(model.inputs, {**watched, "logits": model.outputs[0]})
+    with deep_graphs():
+        inner = keras.Model(model.inputs, {**watched, "logits": model.outputs[0]})
     if labels is None:
         outputs = inner(_tensor(model, inputs), training=training)
         logits = outputs.pop("logits")

@@ -69,21 +69,25 @@ def trace(
     inputs: np.ndarray,
     labels: np.ndarray | None = None,
     *,
-    training: bool = False,
+    training: bool | None = False,
     activations: bool = True,
 ) -> Trace:
     """Run images (N, C, H, W) through the model and return what happened inside.
 
     With `labels`, class numbers (N,), also the mean cross-entropy and its gradients. In training mode
-    BatchNorm uses the batch and updates its running statistics. The model's own mode stays as it was.
+    BatchNorm uses the batch and updates its running statistics; with `training=None` every module runs in
+    the mode that it has. The modes stay as they were.
     """
     seen: dict[str, Tensor] = {}
     handles = watch(model, lambda name, _, output: seen.__setitem__(name, output)) if activations else []
-    was_training = model.training
+    modes = {module: module.training for module in model.modules()}
+    if training is not None:
+        model.train(training)
     try:
-        logits = model.train(training)(_tensor(model, inputs))
+        logits = model(_tensor(model, inputs))
     finally:
-        model.train(was_training)
+        for module, mode in modes.items():
+            module.training = mode
         for handle in handles:
             handle.remove()
     outputs = {name: _numpy(tensor) for name, tensor in seen.items()}

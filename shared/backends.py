@@ -94,7 +94,7 @@ class Backend(Protocol):
         inputs: NDArray[Any],
         labels: NDArray[Any] | None = None,
         *,
-        training: bool = False,
+        training: bool | None = False,
         activations: bool = True,
     ) -> Trace:
         """Run one pass, with gradients if there are labels."""

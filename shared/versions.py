@@ -13,9 +13,15 @@ TESTED = {
     "keras": "3.15.1",
     "matplotlib": "3.11.2",
     "jupyterlab": "4.6.6",
+    "pillow": "13.0.0",
 }
 #: What each extra installs.
-EXTRAS = {"torch": ("torch",), "tf": ("tensorflow", "keras"), "notebooks": ("jupyterlab", "matplotlib")}
+EXTRAS = {
+    "torch": ("torch",),
+    "tf": ("tensorflow", "keras"),
+    "notebooks": ("jupyterlab", "matplotlib"),
+    "images": ("pillow",),
+}
 
 
 def installed_version(package: str) -> str | None:
@@ -32,6 +38,6 @@ def is_installed(module: str) -> bool:
 
 
 def install_command(extra: str) -> str:
-    """Return the command that installs what `extra` ("torch", "tf", "notebooks") stands for, for this Python."""
+    """Return the command that installs what `extra` ("torch", "tf", "notebooks", "images") stands for."""
     packages = " ".join(f"{package}=={TESTED[package]}" for package in EXTRAS[extra])
     return f"{sys.executable} -m pip install {packages}"

@@ -1,0 +1,482 @@
+"""The `resnet-twins` command. Each subcommand reads its options, calls one function of the package and prints."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from shared import __version__
+from shared.errors import InputError
+
+app = typer.Typer(
+    name="resnet-twins",
+    help="Residual networks twice: PyTorch and Keras models built from one table, with the same numbers.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode="rich",
+)
+
+Name = Annotated[str, typer.Argument(help="A network of the catalog, as `resnet-twins models` lists them.")]
+InputSize = Annotated[int | None, typer.Option(help="Height and width of the images, in pixels.", show_default=False)]
+NumClasses = Annotated[int | None, typer.Option(help="Outputs of the last layer.", show_default=False)]
+InChannels = Annotated[int | None, typer.Option(help="Channels of the images: 3 or 1.", show_default=False)]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.", show_default=False)]
+
+
+class Level(StrEnum):
+    """What one line of `compare` stands for."""
+
+    layer = "layer"
+    block = "block"
+    stage = "stage"
+
+
+class Format(StrEnum):
+    """How `compare` shows its table."""
+
+    terminal = "terminal"
+    markdown = "markdown"
+    html = "html"
+    json = "json"
+    csv = "csv"
+
+
+class Dtype(StrEnum):
+    """Floating-point numbers to compute in."""
+
+    float32 = "float32"
+    float64 = "float64"
+
+
+class Framework(StrEnum):
+    """Which twin."""
+
+    torch = "torch"
+    tf = "tf"
+    both = "both"
+
+
+def console() -> Console:
+    """Return a console as wide as the terminal; 125 characters where there is none, as in a pipe."""
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 125
+    return Console(width=width, highlight=False)
+
+
+def overrides(**values: Any) -> dict[str, Any]:
+    """Return the options that were given."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def show_version(wanted: bool) -> None:
+    """Print the version and stop."""
+    if wanted:
+        typer.echo(f"resnet-twins {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Residual networks twice: PyTorch and Keras models built from one table, with the same numbers."""
+
+
+@app.command()
+def models() -> None:
+    """List the networks of the catalog: depths, parameters, multiply-adds, source."""
+    from rich import box
+    from rich.table import Table
+
+    from shared.catalog import SPECS
+    from shared.compare import short_number
+    from shared.table import count_macs, count_parameters
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for heading in ("name", "block", "depths"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("parameters", "MACs", "input"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("source", overflow="fold")
+    for spec in SPECS.values():
+        table.add_row(
+            spec.name,
+            spec.block,
+            ",".join(map(str, spec.depths)),
+            f"{count_parameters(spec):,}",
+            short_number(count_macs(spec)),
+            f"{spec.input_size}",
+            spec.source,
+        )
+    console().print(table)
+    console().print(f"{len(SPECS)} networks. MACs: multiply-adds for one image of `input` x `input` pixels.")
+
+
+def emit(text: str, output: Path | None) -> None:
+    """Print `text`, or write it to `output`."""
+    from shared.files import write_text
+
+    if output is None:
+        typer.echo(text, nl=not text.endswith("\n"))
+    else:
+        write_text(output, text if text.endswith("\n") else text + "\n")
+        typer.echo(f"wrote {output}", err=True)
+
+
+@app.command()
+def compare(
+    name: Name,
+    input_size: InputSize = None,
+    num_classes: NumClasses = None,
+    in_channels: InChannels = None,
+    by: Annotated[Level, typer.Option(help="One line for each layer, block or stage.")] = Level.layer,
+    format: Annotated[Format, typer.Option(help="How to show the table.")] = Format.terminal,
+    output: Output = None,
+    raw: Annotated[bool, typer.Option("--raw", help="Show print(model) and model.summary() side by side.")] = False,
+) -> None:
+    """Put a network's layers side by side: the table, PyTorch and Keras. Exit code 1 if anything differs."""
+    from shared import compare as comparing
+    from shared.catalog import get_spec
+    from shared.files import check_writable
+    from shared.raw import raw_columns
+
+    changed = overrides(input_size=input_size, num_classes=num_classes, in_channels=in_channels)
+    if output is not None:
+        check_writable(output)
+    if raw:
+        emit(raw_columns(get_spec(name, **changed)), output)
+        return
+    found = comparing.compare(name, by=by.value, **changed)
+    if format is Format.terminal and output is None:
+        screen = console()
+        screen.print(found.to_rich(screen.width))
+        screen.print(f"[bold]{escape(found.verdict)}[/]")
+        screen.print("\nWhy other totals go round for this network:")
+        for reason in found.reasons:
+            screen.print(f"  • {escape(reason)}")
+    else:
+        render = {
+            Format.terminal: found.to_text,
+            Format.markdown: found.to_markdown,
+            Format.html: found.to_html,
+            Format.json: found.to_json,
+            Format.csv: found.to_csv,
+        }
+        emit(render[format](), output)
+    if not found.equal:
+        raise typer.Exit(1)
+
+
+def _tolerance(value: float) -> str:
+    return "not asserted" if value == float("inf") else ("0" if value == 0 else f"{value:.0e}")
+
+
+@app.command()
+def verify(
+    names: Annotated[list[str] | None, typer.Argument(help="Networks; ResNet-18 by default.")] = None,
+    all_networks: Annotated[bool, typer.Option("--all", help="Every network of the catalog.")] = False,
+    dtype: Annotated[Dtype | None, typer.Option(help="Only this one; both by default.", show_default=False)] = None,
+) -> None:
+    """Measure how equal the twins are: shapes, logits, gradients, training steps. Exit code 1 on a miss."""
+    from rich import box
+    from rich.table import Table
+
+    from shared.backends import load_backend
+    from shared.catalog import SPECS, get_spec
+    from shared.verify import Check
+    from shared.verify import verify as verify_one
+
+    if all_networks and names:
+        raise InputError("--all and names exclude each other; give one of them")
+    specs = [get_spec(name) for name in (SPECS if all_networks else names or ["resnet18"])]
+    for backend in ("torch", "tf"):
+        load_backend(backend)
+    dtypes = [dtype.value] if dtype else [entry.value for entry in reversed(Dtype)]
+    screen, checks = console(), []
+    screen.print("Same weights and images in PyTorch and Keras; relative differences.\n")
+    for spec in specs:
+        for each in dtypes:
+            table = Table(box=None, pad_edge=False, show_header=False)
+            for justify in ("left", "right", "left", "left"):
+                table.add_column(justify=justify, no_wrap=True)
+            screen.print(f"[bold]{spec.name}[/] {each}")
+            done: list[Check] = []
+            for check in verify_one(spec, each):
+                done.append(check)
+                measured = f"{check.measured:.0f}" if check.tolerance == 0 else f"{check.measured:.1e}"
+                mark = "[green]✓[/]" if check.passed else "[bold red]✗[/]"
+                table.add_row(f"  {check.what}", measured, f"allowed {_tolerance(check.tolerance)}", mark)
+            screen.print(table)
+            checks += done
+    if len(specs) > 1:
+        summary = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", title="The worst of all networks")
+        for heading in ("check", "dtype", "worst", "in network", "allowed there", ""):
+            summary.add_column(heading, justify="right" if heading == "worst" else "left", no_wrap=True)
+        for what, each in dict.fromkeys((check.what, check.dtype) for check in checks):
+            asserted = [c for c in checks if (c.what, c.dtype) == (what, each) and c.tolerance != float("inf")]
+            if not asserted:
+                continue
+            worst = max(asserted, key=lambda c: (not c.passed, c.measured / (c.tolerance or 1)))
+            mark = "[green]✓[/]" if worst.passed else "[bold red]✗[/]"
+            summary.add_row(what, each, f"{worst.measured:.1e}", worst.network, _tolerance(worst.tolerance), mark)
+        screen.print(summary)
+    missed = [check for check in checks if not check.passed]
+    if missed:
+        first = missed[0]
+        screen.print(
+            f"[bold red]✗[/] {len(missed)} of {len(checks)} checks missed; the first: {first.network}, {first.dtype}, "
+            f"{first.what}: {first.measured:.1e}, allowed {first.tolerance:.0e}"
+        )
+        raise typer.Exit(1)
+    screen.print(f"[green]✓[/] all {len(checks)} checks of {len(specs)} networks passed")
+
+
+@app.command()
+def microscope(
+    name: Name,
+    input_size: InputSize = None,
+    num_classes: NumClasses = None,
+    in_channels: InChannels = None,
+    dtype: Annotated[Dtype, typer.Option(help="Floating-point numbers to compute in.")] = Dtype.float64,
+    seed: Annotated[int, typer.Option(help="Seed of the weights and images.")] = 0,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Draw the errors into this PNG or SVG file.")
+    ] = None,
+) -> None:
+    """Look at every layer of both twins: relative error of activations and gradients, the first that parts, why."""
+    from shared.files import check_writable
+    from shared.microscope import microscope as look
+    from shared.weights import check_seed
+
+    check_seed(seed)
+    if output is not None and output.suffix not in (".png", ".svg", ".pdf"):
+        raise InputError(f"--output is {str(output)!r}; the ending says the format: .png, .svg or .pdf")
+    if output is not None:
+        check_writable(output)
+    changed = overrides(num_classes=num_classes, in_channels=in_channels)
+    seen = look(name, dtype=dtype.value, seed=seed, input_size=input_size, **changed)
+    screen = console()
+    screen.print(seen.to_rich())
+    screen.print(f"[bold]{escape(seen.verdict)}[/]")
+    if output is not None:
+        seen.plot(output)
+        typer.echo(f"wrote {output}", err=True)
+    if not seen.equal:
+        raise typer.Exit(1)
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="Weights: .pth .pt .th .tar .bin .safetensors .keras .weights.h5 .h5")],
+    target: Annotated[Path, typer.Argument(help="To write: .safetensors, .pth, .keras or .weights.h5")],
+    model: Annotated[
+        str | None, typer.Option(help="Which network it is; recognised from the shapes by default.")
+    ] = None,
+) -> None:
+    """Convert weights between PyTorch, Keras and safetensors files."""
+    from shared.foreign import convert as convert_file
+    from shared.table import count_parameters
+
+    spec, others = convert_file(source, target, model)
+    typer.echo(f"wrote {target}: {spec.name}, {count_parameters(spec):,} parameters, {spec.num_classes} classes")
+    if others:
+        typer.echo(
+            f"the same shapes also fit {', '.join(others)}; if it is one of those, name it with --model", err=True
+        )
+
+
+def _numbers(text: str, option: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(
+            f"{option} is {text!r}; wanted are numbers with commas between them, like 0.5,0.5,0.5"
+        ) from None
+
+
+@app.command()
+def evaluate(
+    weights: Annotated[Path, typer.Argument(help="Weights in any format that `convert` reads.")],
+    pictures: Annotated[Path, typer.Argument(help="A folder or tar archive with CLASS/*.jpg or test/CLASS/*.jpg")],
+    model: Annotated[str | None, typer.Option(help="Which network it is.", show_default="recognised")] = None,
+    framework: Annotated[Framework, typer.Option(help="Which twin.")] = Framework.both,
+    limit: Annotated[int | None, typer.Option(help="Take this many pictures.", show_default="all")] = None,
+    mean: Annotated[str, typer.Option(help="Mean of each channel, of pixels from 0 to 1.")] = "0.485,0.456,0.406",
+    std: Annotated[str, typer.Option(help="Standard deviation of each channel.")] = "0.229,0.224,0.225",
+) -> None:
+    """Classify real pictures with both twins: accuracy, and how many predictions differ. Exit code 1 if any does."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from shared.backends import BACKENDS
+    from shared.evaluate import evaluate as run
+
+    screen = console()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("reading pictures", total=None)
+
+        def step(done: int, total: int) -> None:
+            bar.update(task, description="classifying", completed=done, total=total)
+
+        found = run(
+            weights,
+            pictures,
+            model=model,
+            frameworks=tuple(BACKENDS) if framework is Framework.both else (framework.value,),
+            limit=limit,
+            mean=_numbers(mean, "--mean"),
+            std=_numbers(std, "--std"),
+            progress=step,
+        )
+    total = len(found.labels)
+    screen.print(f"{found.spec.name} from {escape(str(weights))} on {total:,} pictures of {escape(str(pictures))}")
+    for name in found.logits:
+        right = found.correct(name)
+        screen.print(f"  {BACKENDS[name][2]:8} top-1 {right / total:.2%} ({right:,} of {total:,} right)")
+    if found.skipped:
+        screen.print(f"  {len(found.skipped)} pictures did not decode and were skipped: {escape(found.skipped[0])} ...")
+    if len(found.logits) > 1:
+        mark = "[green]✓[/]" if found.differing == 0 else "[bold red]✗[/]"
+        screen.print(
+            f"{mark} {found.differing} of {total:,} predictions differ between the twins (largest logit difference "
+            f"{found.largest_difference:.1e}, smallest margin between two classes {found.smallest_margin:.1e})"
+        )
+        if found.differing:
+            raise typer.Exit(1)
+
+
+@app.command()
+def demo() -> None:
+    """Show in about a minute what this package is: the table, both frameworks, one network, real predictions."""
+    import time
+
+    from rich import box
+    from rich.columns import Columns
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.table import Table
+
+    from shared import demo as tour
+    from shared.backends import BACKENDS, load_backend
+    from shared.catalog import get_spec
+    from shared.compare import short_number
+    from shared.table import count_macs, count_parameters
+
+    screen, start = console(), time.monotonic()
+    screen.rule("[bold]1. One table")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for heading in ("network", "block", "blocks in each stage", "parameters", "multiply-adds"):
+        table.add_column(heading, justify="right" if heading in ("parameters", "multiply-adds") else "left")
+    for name in tour.DEPTHS:
+        spec = get_spec(name)
+        depths = ", ".join(map(str, spec.depths))
+        table.add_row(name, spec.block, depths, f"{count_parameters(spec):,}", short_number(count_macs(spec)))
+    screen.print(table)
+
+    screen.rule("[bold]2. Two frameworks: each depth built in PyTorch and in Keras")
+    comparisons = []
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=screen, transient=True) as bar:
+        task = bar.add_task("loading PyTorch and TensorFlow", total=len(tour.DEPTHS) + 1)
+        for name in BACKENDS:
+            load_backend(name)
+        bar.update(task, advance=1, description=f"building {tour.DEPTHS[0]} twice")
+        for index, comparison in enumerate(tour.compare_depths(), start=1):
+            comparisons.append(comparison)
+            following = tour.DEPTHS[min(index, len(tour.DEPTHS) - 1)]
+            bar.update(task, advance=1, description=f"building {following} twice")
+    for comparison in comparisons:
+        colour = "green" if comparison.equal else "bold red"
+        screen.print(f"[{colour}]{escape(comparison.verdict[0])}[/]{escape(comparison.verdict[1:])}")
+
+    screen.print()
+    screen.rule("[bold]3. Side by side: ResNet-18, stage by stage")
+    screen.print(comparisons[0].to_rich(screen.width))
+
+    screen.rule("[bold]4. The same answers: trained weights, real handwritten digits, both twins")
+    digits = tour.classify_digits()
+    torch_says, keras_says = (digits.logits[name].argmax(1) for name in BACKENDS)
+    cards = []
+    shown = max(1, min(8, screen.width // 20))
+    for index in range(shown):
+        says = f"PyTorch: {torch_says[index]}\nKeras:   {keras_says[index]}"
+        cards.append("\n".join([*tour.draw_digit(digits.images[index]), says]))
+    screen.print(Columns(cards, padding=(1, 4)))
+    total = len(digits.labels)
+    for name in BACKENDS:
+        right = digits.correct(name)
+        screen.print(f"{BACKENDS[name][2]:8} {right} of {total} held-out digits right ({right / total:.1%})")
+    mark = "[green]✓[/]" if digits.differing == 0 else "[bold red]✗[/]"
+    screen.print(
+        f"{mark} {digits.differing} of {total} predictions differ; largest logit difference "
+        f"{digits.largest_difference:.1e}\n"
+    )
+    screen.print(f"That took {time.monotonic() - start:.0f} s. Go on with:")
+    for command in ("models", "compare resnet50", "compare resnet18 --raw", "verify resnet18", "microscope resnet18"):
+        screen.print(f"  resnet-twins {command}")
+    if digits.differing or not all(comparison.equal for comparison in comparisons):
+        raise typer.Exit(1)
+
+
+@app.command()
+def doctor() -> None:
+    """Print versions, devices and the data cache, and the command for everything that is missing or broken."""
+    from shared.doctor import BAD, GOOD, NOTE
+    from shared.doctor import examine as look
+
+    screen = Console(width=shutil.get_terminal_size().columns, highlight=False, soft_wrap=True)
+    marks = {GOOD: "[green]✓[/]", NOTE: "[yellow]–[/]", BAD: "[bold red]✗[/]"}
+    findings = []
+    for finding in look():
+        findings.append(finding)
+        screen.print(f"{marks[finding.state]} [bold]{finding.subject:<20}[/] {escape(finding.text)}")
+    remedies = list(dict.fromkeys((f.remedy, f.state) for f in findings if f.remedy))
+    if remedies:
+        screen.print("\nTo add what is missing or mend what is broken:")
+        for remedy, _ in remedies:
+            screen.print(f"  {escape(remedy)}")
+    broken = [finding.subject for finding in findings if finding.state == BAD]
+    if broken:
+        screen.print(f"\n[bold red]✗[/] broken: {', '.join(broken)}")
+        raise typer.Exit(1)
+    works = [f.subject for f in findings if f.subject in ("PyTorch", "Keras") and f.state == GOOD]
+    if not works:
+        screen.print("\n[bold red]✗[/] no framework is installed: the catalog works, the networks do not")
+        raise typer.Exit(1)
+    screen.print(f"\n[green]✓[/] ready: {' and '.join(works)}")
+
+
+def fail(text: str, code: int) -> NoReturn:
+    """Print one line to standard error and stop."""
+    print(f"Error: {' '.join(text.split())}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+def main() -> None:
+    """Run the command. Bad input is answered with one line and exit code 2, never with a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal that knows no "✓" shows "?" instead of failing
+            stream.reconfigure(errors="replace")
+    try:
+        app()
+    except InputError as error:
+        fail(str(error), 2)
+    except BrokenPipeError:
+        # Whoever read our output, like `head`, has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+    except OSError as error:
+        fail(f"{error.filename or 'file'}: {error.strerror or error}", 2)
+
+
+if __name__ == "__main__":
+    main()
