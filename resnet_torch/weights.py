@@ -70,7 +70,9 @@ def read_native(path: str | Path) -> Any:
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(f"{path} is no readable PyTorch checkpoint ({reason})") from error
+        raise WeightsError(
+            f"{path} is no readable PyTorch checkpoint; it may be damaged or only half downloaded ({reason})"
+        ) from error
 
 
 def write_native(model: nn.Module, path: str | Path) -> None:

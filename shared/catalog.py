@@ -8,8 +8,9 @@ from typing import Any
 from shared.errors import InputError
 from shared.spec import ResNetSpec, StemSpec, check_fields, nearest
 
-HE2015 = "He et al. 2015, Deep Residual Learning for Image Recognition, arXiv:1512.03385"
-HE2016 = "He et al. 2016, Identity Mappings in Deep Residual Networks, arXiv:1603.05027"
+#: Deep Residual Learning for Image Recognition, and Identity Mappings in Deep Residual Networks.
+HE2015 = "He et al. 2015, arXiv:1512.03385"
+HE2016 = "He et al. 2016, arXiv:1603.05027"
 
 #: The rows of the paper's Table 1: number -> (block, blocks in each stage).
 IMAGENET = {

@@ -16,6 +16,8 @@ from rich.markup import escape
 from shared import __version__
 from shared.errors import InputError
 
+HELP_HINT = "no command given (see resnet-twins --help)"
+
 app = typer.Typer(
     name="resnet-twins",
     help="Residual networks twice: PyTorch and Keras models built from one table, with the same numbers.",
@@ -178,7 +180,7 @@ def compare(
 
 
 def _tolerance(value: float) -> str:
-    return "not asserted" if value == float("inf") else ("0" if value == 0 else f"{value:.0e}")
+    return "0" if value == 0 else f"{value:.0e}"
 
 
 @app.command()
@@ -223,10 +225,8 @@ def verify(
         for heading in ("check", "dtype", "worst", "in network", "allowed there", ""):
             summary.add_column(heading, justify="right" if heading == "worst" else "left", no_wrap=True)
         for what, each in dict.fromkeys((check.what, check.dtype) for check in checks):
-            asserted = [c for c in checks if (c.what, c.dtype) == (what, each) and c.tolerance != float("inf")]
-            if not asserted:
-                continue
-            worst = max(asserted, key=lambda c: (not c.passed, c.measured / (c.tolerance or 1)))
+            alike = [check for check in checks if (check.what, check.dtype) == (what, each)]
+            worst = max(alike, key=lambda check: (not check.passed, check.measured / (check.tolerance or 1)))
             mark = "[green]✓[/]" if worst.passed else "[bold red]✗[/]"
             summary.add_row(what, each, f"{worst.measured:.1e}", worst.network, _tolerance(worst.tolerance), mark)
         screen.print(summary)
@@ -394,11 +394,17 @@ def demo() -> None:
             comparisons.append(comparison)
             following = tour.DEPTHS[min(index, len(tour.DEPTHS) - 1)]
             bar.update(task, advance=1, description=f"building {following} twice")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for heading in ("network", "layers", "PyTorch params", "Keras params", "shapes, parameters and buffers"):
+        table.add_column(heading, justify="right" if "params" in heading or heading == "layers" else "left")
     for comparison in comparisons:
-        colour = "green" if comparison.equal else "bold red"
-        screen.print(f"[{colour}]{escape(comparison.verdict[0])}[/]{escape(comparison.verdict[1:])}")
+        sums = comparison.totals
+        verdict = "[green]✓[/] all equal" if comparison.equal else f"[bold red]{escape(comparison.verdict)}[/]"
+        layers = sum(row.kind != "pad" for row in comparison.rows)
+        numbers = (f"{layers}", f"{sums.torch_parameters:,}", f"{sums.keras_parameters:,}")
+        table.add_row(comparison.spec.name, *numbers, verdict)
+    screen.print(table)
 
-    screen.print()
     screen.rule("[bold]3. Side by side: ResNet-18, stage by stage")
     screen.print(comparisons[0].to_rich(screen.width))
 
@@ -406,8 +412,8 @@ def demo() -> None:
     digits = tour.classify_digits()
     torch_says, keras_says = (digits.logits[name].argmax(1) for name in BACKENDS)
     cards = []
-    shown = max(1, min(8, screen.width // 20))
-    for index in range(shown):
+    for digit in range(max(1, min(10, screen.width // 20))):
+        index = int((digits.labels == digit).argmax())
         says = f"PyTorch: {torch_says[index]}\nKeras:   {keras_says[index]}"
         cards.append("\n".join([*tour.draw_digit(digits.images[index]), says]))
     screen.print(Columns(cards, padding=(1, 4)))
@@ -467,7 +473,11 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):  # a terminal that knows no "✓" shows "?" instead of failing
             stream.reconfigure(errors="replace")
     try:
-        app()
+        code = app(standalone_mode=False)
+        if code:
+            raise SystemExit(code)
+    except KeyboardInterrupt:
+        fail("interrupted", 130)
     except InputError as error:
         fail(str(error), 2)
     except BrokenPipeError:
@@ -476,6 +486,12 @@ def main() -> None:
         raise SystemExit(0) from None
     except OSError as error:
         fail(f"{error.filename or 'file'}: {error.strerror or error}", 2)
+    except Exception as error:
+        # Typer's own complaints about the command line: a line instead of its box.
+        text = error.format_message() if hasattr(error, "format_message") else None
+        if text is None:
+            raise
+        fail(f"{text.replace('Value error, ', '').rstrip('.')} (see resnet-twins --help)" if text else HELP_HINT, 2)
 
 
 if __name__ == "__main__":

@@ -44,11 +44,10 @@ RENAMES = (
 
 @dataclass(frozen=True)
 class ForeignWeights:
-    """What a file holds: canonical arrays, the specs that fit them (most likely first), and how it was known."""
+    """What a file holds: canonical arrays, and the specs that fit them, most likely first."""
 
     arrays: Arrays
     specs: tuple[ResNetSpec, ...]
-    from_metadata: bool
 
 
 def canonical_name(name: str) -> str:
@@ -91,8 +90,12 @@ def _read_torch(path: Path) -> Arrays:
     return _rename(arrays, path)
 
 
-def _read_keras_layers(path: Path) -> dict[str, tuple[str, list[Any]]]:
-    """Return layer name -> (kind of layer, its arrays) from a `.keras`, `.weights.h5` or Keras 2 `.h5` file."""
+def _read_keras_layers(path: Path) -> tuple[str, dict[str, tuple[str, list[Any]]]]:
+    """Return the model's name, and layer name -> (kind of layer, its arrays).
+
+    Reads `.keras`, `.weights.h5` and Keras 2's `.h5` as what they are, HDF5 tables: no model is built and no
+    code that the file might name is run.
+    """
     try:
         import h5py
     except ImportError as error:
@@ -106,10 +109,14 @@ def _read_keras_layers(path: Path) -> dict[str, tuple[str, list[Any]]]:
         else:
             source = path
         with h5py.File(source, "r") as file:
-            return _keras2_layers(file) if "layer_names" in file.attrs else _keras3_layers(file)
+            if "layer_names" in file.attrs:
+                return "", _keras2_layers(file)
+            return str(file["vars"].attrs.get("name", "")), _keras3_layers(file)
     except (OSError, zipfile.BadZipFile, KeyError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(f"{path} is no readable Keras file ({reason})") from error
+        raise WeightsError(
+            f"{path} is no readable Keras file; it may be damaged or only half downloaded ({reason})"
+        ) from error
 
 
 def _keras3_layers(file: Any) -> dict[str, tuple[str, list[Any]]]:
@@ -142,9 +149,10 @@ def _keras2_layers(file: Any) -> dict[str, tuple[str, list[Any]]]:
     return found
 
 
-def _read_keras(path: Path) -> Arrays:
+def _read_keras(path: Path) -> tuple[str, Arrays]:
     arrays = {}
-    for layer, (kind, values) in _read_keras_layers(path).items():
+    model, layers = _read_keras_layers(path)
+    for layer, (kind, values) in layers.items():
         if kind not in KERAS_VARIABLES or len(values) > len(KERAS_VARIABLES[kind]):
             raise WeightsError(
                 f"{path} has a layer {layer} of kind {kind} with {len(values)} arrays: no ResNet of ours"
@@ -155,7 +163,7 @@ def _read_keras(path: Path) -> Arrays:
             arrays[f"{layer}.{suffix}"] = np.ascontiguousarray(np.transpose(value, axes))
     if not arrays:
         raise WeightsError(f"{path} holds no layers with weights")
-    return _rename(arrays, path)
+    return model, _rename(arrays, path)
 
 
 def read_weights(path: str | Path) -> ForeignWeights:
@@ -165,7 +173,7 @@ def read_weights(path: str | Path) -> ForeignWeights:
     Keras' `.keras`, `.weights.h5` and `.h5`. Raises `WeightsError` if the file cannot be read.
     """
     path = check_readable(path)
-    spec = None
+    spec, model = None, ""
     if path.suffix == ".safetensors":
         arrays, spec = read_safetensors(path)
         if spec is None:
@@ -173,12 +181,13 @@ def read_weights(path: str | Path) -> ForeignWeights:
     elif path.suffix in TORCH_SUFFIXES:
         arrays = _read_torch(path)
     elif path.suffix in (".keras", ".h5"):
-        arrays = _read_keras(path)
+        model, arrays = _read_keras(path)
     else:
         raise InputError(f"{path} ends in {path.suffix or 'nothing'!r}; readable are {', '.join(READABLE)}")
     arrays = {name: array for name, array in arrays.items() if not name.endswith("num_batches_tracked")}
-    specs = (spec,) if spec else tuple(recognise(arrays))
-    return ForeignWeights(arrays, specs, from_metadata=spec is not None)
+    specs = [spec] if spec else recognise(arrays)
+    named = [candidate for candidate in specs if candidate.name == model]
+    return ForeignWeights(arrays, tuple(named or specs))
 
 
 def spec_of(model: Any, arrays: Arrays) -> ResNetSpec:
@@ -230,5 +239,5 @@ def convert(source: str | Path, target: str | Path, model: str | None = None) ->
         built = backend.create_model(spec)
         backend.set_weights(built, arrays)
         backend.write_native(built, target)
-    others = [] if model or found.from_metadata else [other.name for other in found.specs[1:]]
+    others = [] if model else [other.name for other in found.specs[1:]]
     return spec, others

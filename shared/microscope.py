@@ -469,7 +469,7 @@ def microscope(
     if dtype not in THRESHOLDS:
         raise InputError(f"dtype is {dtype!r}; allowed is one of {', '.join(THRESHOLDS)}")
     backends = load_backend("torch"), load_backend("tf")
-    weights = lively_weights(spec, seed, last_gamma=0.2)
+    weights = lively_weights(spec, seed, tame=True)
     images = random_images(spec, spec.input_size, 2, seed)
     models, inputs = [], []
     for backend in backends:

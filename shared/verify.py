@@ -2,8 +2,8 @@
 
 The tolerances are those that a twin pair can keep on a CPU. In float64 the twins are one function to rounding.
 In float32 the forward pass agrees to rounding too, but one activation that rounding puts on the other side of zero
-moves the gradients of all layers in front of it by 1e-3. So in float32 only the median gradient is asserted, and
-beyond 60 layers, where such a flip nearly always happens, it is measured but not asserted.
+moves gradients by 1e-3. So the weights are "tame" (see `shared.weights.lively_weights`), which makes that rare, and
+in float32 the median over the parameters is asserted, not the worst.
 """
 
 from __future__ import annotations
@@ -24,12 +24,8 @@ from shared.weights import Arrays, lively_weights
 #: Pixels and images of a probing batch. Fewer leave BatchNorm too few values for a gradient worth the name.
 PROBE_SIZE, PROBE_BATCH = 64, 4
 STEPS, LEARNING_RATE = 3, 1e-3
-#: The last gamma of each block in "tame" networks, whose activations do not grow with depth.
-TAME = 0.2
 #: Above this many layers with weights only the eval mode is verified: training 1202 layers takes too long.
 TRAINABLE_DEPTH = 400
-#: Above this many layers the median float32 gradient is shown without a tolerance.
-FLIP_DEPTH = 60
 
 #: (check, dtype) -> tolerance. Logits with a wild gamma are looked up by `wild_tolerance`.
 TOLERANCES = {
@@ -118,8 +114,8 @@ def verify(spec: ResNetSpec, dtype: str) -> Iterator[Check]:
     def check(what: str, measured: float, tolerance: float | None = None) -> Check:
         return Check(spec.name, dtype, what, measured, TOLERANCES[what, dtype] if tolerance is None else tolerance)
 
-    def set_all(last_gamma: float) -> None:
-        weights = lively_weights(small, seed=0, last_gamma=last_gamma)
+    def set_all(tame: bool) -> None:
+        weights = lively_weights(small, seed=0, tame=tame)
         for backend, model in pairs:
             backend.set_weights(model, weights)
 
@@ -130,9 +126,9 @@ def verify(spec: ResNetSpec, dtype: str) -> Iterator[Check]:
     yield check("layers that differ", sum(not row.equal for row in comparison.rows), 0)
 
     if depth <= TRAINABLE_DEPTH:
-        set_all(1.0)
+        set_all(tame=False)
         yield check(WILD, relative(*reversed(eval_logits())), wild_tolerance(depth, dtype))
-    set_all(TAME)
+    set_all(tame=True)
     yield check("logits, eval mode", relative(*reversed(eval_logits())))
     if depth > TRAINABLE_DEPTH:
         return
@@ -145,8 +141,7 @@ def verify(spec: ResNetSpec, dtype: str) -> Iterator[Check]:
             if dtype == "float64":
                 yield check("gradients, worst", float(errors.max()))
             else:
-                tolerance = TOLERANCES["gradients, median", dtype] if depth <= FLIP_DEPTH else float("inf")
-                yield check("gradients, median", float(np.median(errors)), tolerance)
+                yield check("gradients, median", float(np.median(errors)))
             torch_weights, keras_weights = (backend.get_weights(model) for backend, model in pairs)
             running = [name for name in torch_weights if ".running_" in name]
             yield check(

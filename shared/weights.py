@@ -70,24 +70,34 @@ def initial_weights(spec: ResNetSpec, seed: int) -> Arrays:
     return arrays
 
 
-def lively_weights(spec: ResNetSpec, seed: int, last_gamma: float = 1.0) -> Arrays:
+#: What makes a network tame, see `lively_weights`.
+TAME_GAMMA, TAME_BETA = 0.2, 2.0
+
+
+def lively_weights(spec: ResNetSpec, seed: int, *, tame: bool = False) -> Arrays:
     """Return weights in which nothing is 0 or 1 by default, so that no mistake can hide. For tests and `verify`.
 
-    Every gamma, beta, running mean, running variance and bias is drawn at random. `last_gamma` scales the
-    gamma of the last BatchNorm in every block: 0.2 keeps the activations of deep networks from growing
-    ("tame"), 1 lets them grow.
+    Every gamma, beta, running mean, running variance and bias is drawn at random. `tame=True` keeps rounding
+    errors from growing with depth: the last gamma of every residual block is multiplied by 0.2, so that the
+    activations do not grow from block to block, and 2 is added to every other beta, so that most ReLUs are open
+    and rounding seldom puts an activation on the other side of zero.
     """
     arrays = initial_weights(replace(spec, zero_init_residual=False), seed)
     rng = np.random.default_rng([seed, 1])
-    last = "bn3." if "Bottleneck" in spec.block else "bn2."
+    residual = spec.block != "PlainBlock"
+    last_norm = ".bn3" if "Bottleneck" in spec.block else ".bn2"
     for row in layer_table(spec):
+        if row.kind != "batch_norm":
+            continue
+        ends_branch = residual and row.name.endswith(last_norm)
         for key, shape in row.weights.items():
-            name = f"{row.name}.{key}"
-            if row.kind == "batch_norm":
-                low, high = {"weight": (0.7, 1.3), "running_var": (0.5, 1.5)}.get(key, (-0.3, 0.3))
-                arrays[name] = rng.uniform(low, high, shape).astype(np.float32)
-                if key == "weight" and row.name.startswith("layer") and f"{row.name}.".endswith(last):
-                    arrays[name] *= np.float32(last_gamma)
+            low, high = {"weight": (0.7, 1.3), "running_var": (0.5, 1.5)}.get(key, (-0.3, 0.3))
+            array = rng.uniform(low, high, shape).astype(np.float32)
+            if tame and key == "weight" and ends_branch:
+                array *= np.float32(TAME_GAMMA)
+            if tame and key == "bias" and not ends_branch:
+                array += np.float32(TAME_BETA)
+            arrays[f"{row.name}.{key}"] = array
     return arrays
 
 
@@ -174,7 +184,9 @@ def read_safetensors(path: str | Path) -> tuple[Arrays, ResNetSpec | None]:
             metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, TypeError, AttributeError) as error:
-        raise WeightsError(f"{path} is no readable .safetensors file ({error})") from error
+        raise WeightsError(
+            f"{path} is no readable .safetensors file; it may be damaged or only half downloaded ({error})"
+        ) from error
     if "spec" not in metadata:
         return arrays, None
     try:
