@@ -56,7 +56,8 @@ def to_canonical(value: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
 def get_weights(model: keras.Model) -> Arrays:
     """Return copies of the model's weights, named and laid out as in PyTorch's `state_dict()`."""
     return {
-        name: np.array(to_canonical(keras.ops.convert_to_numpy(variable), axes))
+        # Copied as a tensor first: NumPy warns when it copies a TensorFlow variable.
+        name: np.array(to_canonical(keras.ops.convert_to_numpy(keras.ops.copy(variable)), axes))
         for name, (variable, axes) in canonical_variables(model).items()
     }
 

@@ -1,0 +1,104 @@
+"""What the tests share: the frameworks (skipped with the reason if absent), golden files, and the real data."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from shared.backends import BACKENDS, load_backend, missing_modules
+
+GOLDEN = Path(__file__).parent / "golden"
+ROOT = Path(__file__).parents[1]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="rewrite the expected printouts in tests/golden")
+
+
+def backend(name: str) -> ModuleType:
+    missing = missing_modules(name)
+    if missing:
+        pytest.skip(f"{BACKENDS[name][2]} is not installed ({', '.join(missing)} missing)")
+    return load_backend(name)
+
+
+@pytest.fixture
+def torch_twin() -> ModuleType:
+    """`resnet_torch`; the test is skipped where PyTorch is not installed."""
+    return backend("torch")
+
+
+@pytest.fixture
+def keras_twin() -> ModuleType:
+    """`resnet_tf`; the test is skipped where Keras or TensorFlow is not installed."""
+    return backend("tf")
+
+
+@pytest.fixture(params=list(BACKENDS))
+def twin(request: pytest.FixtureRequest) -> ModuleType:
+    """Each of the two packages in turn."""
+    return backend(request.param)
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Compare a text with the file of that name in `tests/golden`; `--update-golden` rewrites the file."""
+
+    def check(name: str, text: str) -> None:
+        path = GOLDEN / name
+        if request.config.getoption("--update-golden"):
+            path.write_text(text, encoding="utf-8")
+        assert path.exists(), f"{path} is missing; run pytest --update-golden and look at what it writes"
+        assert text == path.read_text(encoding="utf-8"), f"{name} changed; if meant, run pytest --update-golden"
+
+    return check
+
+
+@pytest.fixture
+def run_python() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run `python -c CODE` in a fresh process; extra keywords are environment variables."""
+
+    def run(code: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=cwd,
+            env={**os.environ, **env},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return run
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the `resnet-twins` command in an empty folder; extra keywords are environment variables."""
+
+    def run(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "shared.cli", *map(str, arguments)],
+            cwd=tmp_path,
+            env={**os.environ, "COLUMNS": "140", **env},
+            capture_output=True,
+            text=True,
+            timeout=600,
+            stdin=subprocess.DEVNULL,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with the real data sets, from $RESNET_TWINS_DATA; the test is skipped where it is not set."""
+    folder = Path(os.environ.get("RESNET_TWINS_DATA", ""))
+    if not os.environ.get("RESNET_TWINS_DATA") or not folder.is_dir():
+        pytest.skip("$RESNET_TWINS_DATA names no folder with the real data sets")
+    return folder

@@ -1,0 +1,78 @@
+"""Importing is cheap and polite: nobody loads a framework that was not asked for, and nobody chatters."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def loaded(run_python, code: str) -> set[str]:
+    result = run_python(
+        f"import sys\n{code}\nprint(*[m for m in ('torch', 'tensorflow', 'keras', 'jax') if m in sys.modules])"
+    )
+    assert result.returncode == 0, result.stderr
+    return set(result.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "backends",
+        "catalog",
+        "cli",
+        "compare",
+        "demo",
+        "doctor",
+        "evaluate",
+        "foreign",
+        "microscope",
+        "raw",
+        "verify",
+        "weights",
+    ],
+)
+def test_nothing_in_shared_loads_a_framework(run_python, module):
+    assert loaded(run_python, f"import shared.{module}") == set()
+
+
+def test_resnet_torch_never_loads_tensorflow(run_python, torch_twin):
+    code = "import resnet_torch as r; m = r.create_model('resnet8_digits', seed=0); r.layer_rows(m); r.get_weights(m)"
+    assert loaded(run_python, code) == {"torch"}
+
+
+def test_resnet_tf_never_loads_pytorch(run_python, keras_twin):
+    code = "import resnet_tf as r; m = r.create_model('resnet8_digits', seed=0); r.layer_rows(m); r.get_weights(m)"
+    # Keras itself looks at JAX where it is installed.
+    assert loaded(run_python, code) - {"jax"} == {"tensorflow", "keras"}
+
+
+def test_tensorflow_says_nothing_while_it_starts(run_python, keras_twin):
+    code = (
+        "import numpy as np, resnet_tf as r; m = r.create_model('resnet8_digits'); r.forward(m, np.zeros((1, 8, 8, 1)))"
+    )
+    result = run_python(code)
+    assert result.returncode == 0
+    assert result.stderr == ""
+
+
+def test_what_is_held_back_is_shown_if_the_import_fails(run_python, tmp_path):
+    (tmp_path / "keras.py").write_text("import os\nos.write(2, b'from C++\\n')\nraise ImportError('broken')")
+    # `resnet_tf` itself imports Keras, so the helper's file is run alone.
+    code = (
+        f"import sys, runpy; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "runpy.run_path('resnet_tf/quiet.py')['import_keras']()"
+    )
+    result = run_python(code)
+    assert result.returncode == 1
+    assert "from C++" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["models"], ["compare", "nope"]])
+def test_commands_that_need_no_framework_load_none(run_python, arguments):
+    code = (
+        f"import sys; sys.argv = ['resnet-twins', *{arguments!r}]\n"
+        "from shared.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print('\\nloaded', *[m for m in ('torch', 'tensorflow', 'keras') if m in sys.modules])"
+    )
+    assert run_python(code).stdout.splitlines()[-1] == "loaded"
