@@ -40,10 +40,13 @@ def canonical_variables(model: keras.Model) -> dict[str, tuple[keras.Variable, t
     found = {}
     for layer in model.layers:
         for variable in layer.weights:
-            kind = type(layer).__name__
-            if (kind, variable.name) not in VARIABLES:
-                raise WeightsError(f"layer {layer.name} is a {kind} with {variable.name}, which no ResNet of ours has")
-            suffix, axes = VARIABLES[kind, variable.name]
+            keys = [(parent.__name__, variable.name) for parent in type(layer).__mro__]
+            known = [VARIABLES[key] for key in keys if key in VARIABLES]
+            if not known:
+                raise WeightsError(
+                    f"layer {layer.name} is a {keys[0][0]} with a {keys[0][1]}: no ResNet of ours has one"
+                )
+            suffix, axes = known[0]
             found[f"{torch_name(model, layer.name)}.{suffix}"] = (variable, axes)
     return found
 

@@ -211,6 +211,8 @@ def choose_spec(found: ForeignWeights, path: str | Path, model: str | None) -> R
             base = replace(base, in_channels=first.shape[1], num_classes=head.shape[0])
         fit(weight_shapes(base), found.arrays)
         return base
+    if found.specs:
+        fit(weight_shapes(found.specs[0]), found.arrays)  # a file's own metadata may lie
     if not found.specs:
         raise WeightsError(
             f"{path}: the {len(found.arrays)} arrays fit no network of the catalog; name one with --model to see "
