@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ TRAINABLE_DEPTH = 400
 
 #: (check, dtype) -> tolerance. Logits with a wild gamma are looked up by `wild_tolerance`.
 TOLERANCES = {
+    ("gradients, wild gamma", "float64"): 1e-9,
     ("logits, eval mode", "float64"): 1e-12,
     ("logits, training mode", "float64"): 1e-12,
     ("gradients, worst", "float64"): 1e-11,
@@ -43,7 +45,10 @@ TOLERANCES = {
     ("loss, step 1", "float32"): 1e-5,
     ("loss, step 2", "float32"): 1e-4,
 }
-WILD = "logits, wild gamma"
+WILD, WILD_GRADIENTS = "logits, wild gamma", "gradients, wild gamma"
+#: Without shortcuts and with half of the ReLUs closed, a rounding error grows about 1.2 times in each layer: beyond
+#: this many layers the wild gradients of plain networks are chaotic even in float64.
+CHAOTIC_PLAIN_DEPTH = 60
 
 
 def wild_tolerance(depth: int, dtype: str) -> float:
@@ -77,16 +82,15 @@ def relative(a: NDArray[Any], b: NDArray[Any]) -> float:
 
 
 def silent_biases(spec: ResNetSpec) -> set[str]:
-    """Return the biases in front of a BatchNorm, which takes them out again: their gradient is zero but for rounding."""
-    table = layer_table(spec)
-    pairs = zip(table, table[1:], strict=False)
+    """Return the biases in front of a BatchNorm. It takes them out again: their gradient is zero but for rounding."""
+    pairs = pairwise(layer_table(spec))
     return {f"{row.name}.bias" for row, after in pairs if row.kind == "conv" and after.kind == "batch_norm"}
 
 
 def gradient_errors(a: Arrays, b: Arrays, skip: Collection[str] = ()) -> NDArray[np.float64]:
-    """Return ||a - b|| / ||b|| for each parameter but those in `skip`; ||b|| counts as 1e-6 of the largest at least."""
+    """Return ||a - b|| / ||b|| for each parameter but those in `skip`; ||b|| counts as 1e-4 of the largest at least."""
     norms = {name: float(np.linalg.norm(value)) for name, value in b.items() if name not in skip}
-    floor = 1e-6 * max(norms.values())
+    floor = 1e-4 * max(norms.values())
     return np.array([np.linalg.norm(a[name] - b[name]) / max(norm, floor) for name, norm in norms.items()])
 
 
@@ -125,12 +129,19 @@ def verify(spec: ResNetSpec, dtype: str) -> Iterator[Check]:
     def eval_logits() -> list[NDArray[Any]]:
         return [backend.forward(model, backend.from_nhwc(images, model)) for backend, model in pairs]
 
+    def compare_gradients(torch_trace: Trace, keras_trace: Trace) -> NDArray[np.float64]:
+        silent = silent_biases(small)
+        return gradient_errors(keras_trace.parameter_gradients, torch_trace.parameter_gradients, silent)
+
     comparison = compare_models(small, models[0], models[1], small.input_size)
     yield check("layers that differ", sum(not row.equal for row in comparison.rows), 0)
 
     if depth <= TRAINABLE_DEPTH:
         set_all(tame=False)
         yield check(WILD, relative(*reversed(eval_logits())), wild_tolerance(depth, dtype))
+        if dtype == "float64" and (small.block != "PlainBlock" or depth <= CHAOTIC_PLAIN_DEPTH):
+            torch_trace, keras_trace = (_step(backend, model, images, labels) for backend, model in pairs)
+            yield check(WILD_GRADIENTS, float(compare_gradients(torch_trace, keras_trace).max()))
     set_all(tame=True)
     yield check("logits, eval mode", relative(*reversed(eval_logits())))
     if depth > TRAINABLE_DEPTH:
@@ -140,9 +151,7 @@ def verify(spec: ResNetSpec, dtype: str) -> Iterator[Check]:
         torch_trace, keras_trace = (_step(backend, model, images, labels) for backend, model in pairs)
         if step == 1:
             yield check("logits, training mode", relative(keras_trace.logits, torch_trace.logits))
-            errors = gradient_errors(
-                keras_trace.parameter_gradients, torch_trace.parameter_gradients, silent_biases(small)
-            )
+            errors = compare_gradients(torch_trace, keras_trace)
             if dtype == "float64":
                 yield check("gradients, worst", float(errors.max()))
             else:

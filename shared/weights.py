@@ -71,16 +71,16 @@ def initial_weights(spec: ResNetSpec, seed: int) -> Arrays:
 
 
 #: What makes a network tame, see `lively_weights`.
-TAME_GAMMA, TAME_BETA = 0.2, 2.0
+TAME_GAMMA, TAME_PLAIN_GAMMA, TAME_BETA = 0.2, 0.9, 3.0
 
 
 def lively_weights(spec: ResNetSpec, seed: int, *, tame: bool = False) -> Arrays:
     """Return weights in which nothing is 0 or 1 by default, so that no mistake can hide. For tests and `verify`.
 
     Every gamma, beta, running mean, running variance and bias is drawn at random. `tame=True` keeps rounding
-    errors from growing with depth: the last gamma of every residual block is multiplied by 0.2, so that the
-    activations do not grow from block to block, and 2 is added to every other beta, so that most ReLUs are open
-    and rounding seldom puts an activation on the other side of zero.
+    errors from growing with depth: the last gamma of every residual block is multiplied by 0.2 (without shortcuts
+    every gamma by 0.9), so that activations do not grow from block to block, and 3 is added to every other beta,
+    so that most ReLUs are open and rounding seldom puts an activation on the other side of zero.
     """
     arrays = initial_weights(replace(spec, zero_init_residual=False), seed)
     rng = np.random.default_rng([seed, 1])
@@ -93,8 +93,8 @@ def lively_weights(spec: ResNetSpec, seed: int, *, tame: bool = False) -> Arrays
         for key, shape in row.weights.items():
             low, high = {"weight": (0.7, 1.3), "running_var": (0.5, 1.5)}.get(key, (-0.3, 0.3))
             array = rng.uniform(low, high, shape).astype(np.float32)
-            if tame and key == "weight" and ends_branch:
-                array *= np.float32(TAME_GAMMA)
+            if tame and key == "weight" and (ends_branch or not residual):
+                array *= np.float32(TAME_GAMMA if residual else TAME_PLAIN_GAMMA)
             if tame and key == "bias" and not ends_branch:
                 array += np.float32(TAME_BETA)
             arrays[f"{row.name}.{key}"] = array

@@ -10,7 +10,7 @@ import pytest
 from shared.backends import random_images, random_labels
 from shared.catalog import SPECS, get_spec
 from shared.spec import StemSpec
-from shared.verify import TOLERANCES, gradient_errors, relative, verify, wild_tolerance
+from shared.verify import TOLERANCES, gradient_errors, relative, silent_biases, verify, wild_tolerance
 from shared.weights import lively_weights
 
 #: One of every kind of block, shortcut, stem, bias and stride position; `resnet-twins verify --all` runs the rest.
@@ -218,7 +218,20 @@ def test_relative_errors_are_measured_as_stated():
     assert relative(np.array([1.0, 2.0]), np.array([1.0, 4.0])) == 0.5
     assert relative(np.zeros(2), np.zeros(2)) == 0
     assert np.isnan(relative(np.array([np.nan]), np.array([1.0])))
-    errors = gradient_errors(
-        {"a": np.array([3.0]), "b": np.array([1e-9])}, {"a": np.array([2.0]), "b": np.array([0.0])}
-    )
-    assert errors == pytest.approx([0.5, 1e-9 / 2e-4])
+    ours = {"a": np.array([3.0]), "tiny": np.array([1e-9]), "silent": np.array([1.0])}
+    theirs = {"a": np.array([2.0]), "tiny": np.array([0.0]), "silent": np.array([2.0])}
+    assert gradient_errors(ours, theirs, {"silent"}) == pytest.approx([0.5, 1e-9 / 2e-4])
+
+
+def test_biases_in_front_of_a_batch_norm_have_no_gradient(twin):
+    """Why `verify` leaves them out, and that it leaves out no other."""
+    spec = SPECS["resnet18_d2l"]
+    silent = silent_biases(spec)
+    assert "layer1.0.conv1.bias" in silent
+    assert "layer2.0.downsample.0.bias" not in silent  # no BatchNorm behind it
+    model = twin.create_model(spec, dtype="float64")
+    twin.set_weights(model, lively_weights(spec, 0, tame=True))
+    images, labels = random_images(spec, 96, 2, 0), random_labels(spec, 2, 0)
+    gradients = twin.trace(model, twin.from_nhwc(images, model), labels, training=True).parameter_gradients
+    assert max(np.abs(gradients[name]).max() for name in silent) < 1e-14
+    assert min(np.abs(gradients[name]).max() for name in gradients if name not in silent) > 1e-9

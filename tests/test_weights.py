@@ -89,14 +89,14 @@ def test_a_new_head_is_kept_and_reported(twin):
     assert np.array_equal(after["fc.weight"], before["fc.weight"])
     assert np.array_equal(after["conv1.weight"], weights["conv1.weight"])
     del weights["bn1.weight"]
-    with pytest.raises(WeightsError, match="missing bn1.weight"):
+    with pytest.raises(WeightsError, match=r"missing bn1\.weight"):
         twin.set_weights(model, weights, new_head=True)
 
 
 @pytest.mark.parametrize("value", [np.array(["a"] * 16), np.zeros(16, complex), np.array([None] * 16)])
 def test_arrays_that_are_no_real_numbers_are_refused(twin, value):
     model = twin.create_model(TINY, seed=0)
-    with pytest.raises(WeightsError, match="bn1.bias holds .* values"):
+    with pytest.raises(WeightsError, match=r"bn1\.bias holds .* values"):
         twin.set_weights(model, {**lively_weights(TINY, 0), "bn1.bias": value})
 
 
@@ -324,7 +324,7 @@ def test_a_folder_a_missing_file_and_an_unknown_ending_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"ends in '\.foo'; readable are"):
         read_weights(tmp_path / "x.foo")
     shutil.copy(tmp_path / "x.foo", tmp_path / "x.safetensors")
-    with pytest.raises(InputError, match="allowed are .safetensors, .pth"):
+    with pytest.raises(InputError, match=r"allowed are \.safetensors, \.pth"):
         convert(tmp_path / "x.safetensors", tmp_path / "out.onnx")
 
 
