@@ -111,20 +111,26 @@ def missing_modules(name: str) -> list[str]:
     return [module for module in BACKENDS[name][1] if not is_installed(module)]
 
 
+def check_installed(name: str) -> None:
+    """Raise `InputError` for an unknown backend, `MissingPackageError` for one whose framework is not installed."""
+    if name not in BACKENDS:
+        raise InputError(f"unknown framework {name!r}; allowed is one of {', '.join(BACKENDS)}")
+    missing = missing_modules(name)
+    if missing:
+        title = BACKENDS[name][2]
+        raise MissingPackageError(
+            f"{title} is not installed ({', '.join(missing)} missing); install it with: {install_command(name)}"
+        )
+
+
 def load_backend(name: str) -> Backend:
     """Import and return a backend: "torch" or "tf".
 
     Raises `InputError` for another name, and `MissingPackageError` with the command that installs the
-    framework if it is absent.
+    framework if it is absent or broken.
     """
-    if name not in BACKENDS:
-        raise InputError(f"unknown framework {name!r}; allowed is one of {', '.join(BACKENDS)}")
+    check_installed(name)
     package, _, title = BACKENDS[name]
-    missing = missing_modules(name)
-    if missing:
-        raise MissingPackageError(
-            f"{title} is not installed ({', '.join(missing)} missing); install it with: {install_command(name)}"
-        )
     try:
         return cast(Backend, importlib.import_module(package))
     except ImportError as error:

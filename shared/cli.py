@@ -16,6 +16,7 @@ from rich.markup import escape
 from shared import __version__
 from shared.errors import InputError
 
+INTERRUPTED = 130
 HELP_HINT = "no command given (see resnet-twins --help)"
 
 app = typer.Typer(
@@ -67,10 +68,19 @@ class Framework(StrEnum):
     both = "both"
 
 
+class Screen(Console):
+    """A console that takes it calmly if whoever reads its output, like `head`, has seen enough."""
+
+    def on_broken_pipe(self) -> None:
+        """Stop without an error."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0)
+
+
 def console() -> Console:
     """Return a console as wide as the terminal; 125 characters where there is none, as in a pipe."""
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 125
-    return Console(width=width, highlight=False)
+    return Screen(width=width, highlight=False)
 
 
 def overrides(**values: Any) -> dict[str, Any]:
@@ -193,7 +203,7 @@ def verify(
     from rich import box
     from rich.table import Table
 
-    from shared.backends import load_backend
+    from shared.backends import BACKENDS, check_installed
     from shared.catalog import SPECS, get_spec
     from shared.verify import Check
     from shared.verify import verify as verify_one
@@ -201,8 +211,8 @@ def verify(
     if all_networks and names:
         raise InputError("--all and names exclude each other; give one of them")
     specs = [get_spec(name) for name in (SPECS if all_networks else names or ["resnet18"])]
-    for backend in ("torch", "tf"):
-        load_backend(backend)
+    for backend in BACKENDS:
+        check_installed(backend)
     dtypes = [dtype.value] if dtype else [entry.value for entry in reversed(Dtype)]
     screen, checks = console(), []
     screen.print("Same weights and images in PyTorch and Keras; relative differences.\n")
@@ -366,23 +376,26 @@ def demo() -> None:
     from rich.table import Table
 
     from shared import demo as tour
-    from shared.backends import BACKENDS, load_backend
+    from shared.backends import BACKENDS, check_installed, load_backend
     from shared.catalog import get_spec
     from shared.compare import short_number
     from shared.table import count_macs, count_parameters
 
+    for name in BACKENDS:
+        check_installed(name)
     screen, start = console(), time.monotonic()
     screen.rule("[bold]1. One table")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for heading in ("network", "block", "blocks in each stage", "parameters", "multiply-adds"):
-        table.add_column(heading, justify="right" if heading in ("parameters", "multiply-adds") else "left")
+    for heading in ("network", "block", "depths", "parameters", "MACs"):
+        table.add_column(heading, justify="right" if heading in ("parameters", "MACs") else "left")
     for name in tour.DEPTHS:
         spec = get_spec(name)
-        depths = ", ".join(map(str, spec.depths))
+        depths = ",".join(map(str, spec.depths))
         table.add_row(name, spec.block, depths, f"{count_parameters(spec):,}", short_number(count_macs(spec)))
     screen.print(table)
+    screen.print("depths: blocks in each stage; MACs: multiply-adds for one image of 224 x 224 pixels\n")
 
-    screen.rule("[bold]2. Two frameworks: each depth built in PyTorch and in Keras")
+    screen.rule("[bold]2. Two frameworks, five depths")
     comparisons = []
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=screen, transient=True) as bar:
@@ -395,20 +408,21 @@ def demo() -> None:
             following = tour.DEPTHS[min(index, len(tour.DEPTHS) - 1)]
             bar.update(task, advance=1, description=f"building {following} twice")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for heading in ("network", "layers", "PyTorch params", "Keras params", "shapes, parameters and buffers"):
-        table.add_column(heading, justify="right" if "params" in heading or heading == "layers" else "left")
+    for heading in ("network", "layers", "PyTorch", "Keras", "equal"):
+        table.add_column(heading, justify="left" if heading in ("network", "equal") else "right")
     for comparison in comparisons:
         sums = comparison.totals
-        verdict = "[green]✓[/] all equal" if comparison.equal else f"[bold red]{escape(comparison.verdict)}[/]"
+        verdict = "[green]✓[/] all" if comparison.equal else f"[bold red]{escape(comparison.verdict)}[/]"
         layers = sum(row.kind != "pad" for row in comparison.rows)
         numbers = (f"{layers}", f"{sums.torch_parameters:,}", f"{sums.keras_parameters:,}")
         table.add_row(comparison.spec.name, *numbers, verdict)
     screen.print(table)
+    screen.print("parameters of each; equal: output shape, parameters and buffers of every layer\n")
 
-    screen.rule("[bold]3. Side by side: ResNet-18, stage by stage")
+    screen.rule("[bold]3. Side by side: ResNet-18")
     screen.print(comparisons[0].to_rich(screen.width))
 
-    screen.rule("[bold]4. The same answers: trained weights, real handwritten digits, both twins")
+    screen.rule("[bold]4. The same answers on real digits")
     digits = tour.classify_digits()
     torch_says, keras_says = (digits.logits[name].argmax(1) for name in BACKENDS)
     cards = []
@@ -439,7 +453,7 @@ def doctor() -> None:
     from shared.doctor import BAD, GOOD, NOTE
     from shared.doctor import examine as look
 
-    screen = Console(width=shutil.get_terminal_size().columns, highlight=False, soft_wrap=True)
+    screen = Screen(width=shutil.get_terminal_size().columns, highlight=False, soft_wrap=True)
     marks = {GOOD: "[green]✓[/]", NOTE: "[yellow]–[/]", BAD: "[bold red]✗[/]"}
     findings = []
     for finding in look():
@@ -476,14 +490,14 @@ def main() -> None:
         code = app(standalone_mode=False)
         if code:
             raise SystemExit(code)
-    except KeyboardInterrupt:
-        fail("interrupted", 130)
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:  # what Typer makes of Ctrl-C
+            fail("interrupted", INTERRUPTED)
+        raise
     except InputError as error:
         fail(str(error), 2)
     except BrokenPipeError:
-        # Whoever read our output, like `head`, has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(0) from None
+        Screen().on_broken_pipe()
     except OSError as error:
         fail(f"{error.filename or 'file'}: {error.strerror or error}", 2)
     except Exception as error:

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from shared.backends import Backend, ModelRow, load_backend
+from shared.backends import BACKENDS, Backend, ModelRow, check_installed, load_backend
 from shared.catalog import get_spec
 from shared.errors import InputError
 from shared.spec import ResNetSpec
@@ -207,6 +207,11 @@ def _sum_rows(rows: list[CompareRow], name: str, kind: str) -> CompareRow:
     )
 
 
+def _count_layers(rows: list[CompareRow]) -> int:
+    """Count the layers; Keras' separate padding belongs to the layer behind it."""
+    return sum(row.kind != "pad" for row in rows)
+
+
 def _groups(rows: list[CompareRow], level: str) -> dict[str, list[CompareRow]]:
     groups: dict[str, list[CompareRow]] = {}
     for row in rows:
@@ -282,7 +287,7 @@ class Comparison:
     @property
     def totals(self) -> CompareRow:
         """The sum over all layers."""
-        return replace(_sum_rows(list(self.rows), "total", "total"), torch_shape=None, keras_shape=None)
+        return replace(_sum_rows(list(self.rows), "total", ""), torch_shape=None, keras_shape=None)
 
     @property
     def subtotals(self) -> tuple[CompareRow, ...]:
@@ -292,11 +297,10 @@ class Comparison:
     @property
     def verdict(self) -> str:
         """One line: whether all is equal, and if not, where the first difference is."""
-        layers = [row for row in self.rows if row.kind != "pad"]
         name = f"{self.spec.name} at {self.input_size}x{self.input_size}"
         if self.equal:
             return (
-                f"{TICK} {name}: all {len(layers)} layers have equal shapes, parameters and buffers in the table, "
+                f"{TICK} {name}: all {_count_layers(list(self.rows))} layers have equal shapes, parameters and buffers in the table, "
                 "PyTorch and Keras"
             )
         bad = [row.name for row in self.rows if not row.equal]
@@ -321,7 +325,7 @@ class Comparison:
                 lines += [*rows, _sum_rows(rows, stage, "subtotal")]
             elif self.by == "block":
                 blocks = _groups(rows, "block")
-                lines += [_sum_rows(group, name, f"{len(group)} layers") for name, group in blocks.items()]
+                lines += [_sum_rows(group, name, f"{_count_layers(group)} layers") for name, group in blocks.items()]
                 if len(blocks) > 1:
                     lines.append(_sum_rows(rows, stage, "subtotal"))
             else:
@@ -341,7 +345,7 @@ class Comparison:
             table.add_column(heading.replace(" ", "\n"), justify=justify, no_wrap=True, vertical="bottom")
         for line in [*self.lines(), self.totals]:
             *cells, tick = line.cells() if wide else line.narrow_cells()
-            strong = line.kind in ("subtotal", "total")
+            strong = line.kind in ("subtotal", "")
             mark = f"[green]{tick}[/]" if line.equal else f"[bold red]{tick}[/]"
             table.add_row(*cells, mark, style="bold" if strong else None, end_section=line.kind == "subtotal")
         return table
@@ -378,7 +382,7 @@ class Comparison:
             )
 
         rows = [*self.lines(), self.totals]
-        body = [line("td", row.cells(), strong=row.kind in ("subtotal", "total")) for row in rows]
+        body = [line("td", row.cells(), strong=row.kind in ("subtotal", "")) for row in rows]
         reasons = "".join(f"<li>{html.escape(reason)}</li>" for reason in self.reasons)
         return (
             "<table>\n<thead>\n"
@@ -434,6 +438,10 @@ def compare(name: str | ResNetSpec, *, by: str = "layer", **overrides: Any) -> C
     or "stage". Raises `InputError` for bad input, also if a framework is not installed.
     """
     spec = get_spec(name, **overrides)
-    backends: list[Backend] = [load_backend("torch"), load_backend("tf")]
+    if by not in LEVELS:
+        raise InputError(f"by is {by!r}; allowed is one of {', '.join(LEVELS)}")
+    for framework in BACKENDS:
+        check_installed(framework)
+    backends: list[Backend] = [load_backend(framework) for framework in BACKENDS]
     torch_model, keras_model = (backend.create_skeleton(spec) for backend in backends)
     return compare_models(spec, torch_model, keras_model, spec.input_size, by)

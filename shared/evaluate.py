@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.backends import BACKENDS, load_backend
+from shared.backends import BACKENDS, check_installed, load_backend
 from shared.errors import InputError, MissingPackageError
 from shared.files import check_readable
 from shared.foreign import choose_spec, read_weights
@@ -145,7 +145,9 @@ def evaluate(
     """
     if limit is not None:
         check_whole("limit", limit, 1)
-    backends = {name: load_backend(name) for name in frameworks}
+    frameworks = tuple(frameworks)
+    for name in frameworks:
+        check_installed(name)
     found = read_weights(weights)
     spec = choose_spec(found, weights, model)
     if len(mean) not in (1, spec.in_channels) or len(std) not in (1, spec.in_channels) or min(std) <= 0:
@@ -166,9 +168,10 @@ def evaluate(
     labels = np.array([classes.index(name) for name, _ in decoded])
     pixels = np.stack([picture for _, picture in decoded])
     shift, scale = np.asarray(mean, np.float32), np.asarray(std, np.float32)
-    total = len(pixels) * len(backends)
+    total = len(pixels) * len(frameworks)
     logits, done = {}, 0
-    for name, backend in backends.items():
+    for name in frameworks:
+        backend = load_backend(name)
         built = backend.create_model(spec)
         backend.set_weights(built, found.arrays)
         parts = []

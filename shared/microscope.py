@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.backends import load_backend, random_images, random_labels
+from shared.backends import BACKENDS, check_installed, load_backend, random_images, random_labels
 from shared.catalog import get_spec
 from shared.errors import InputError
 from shared.spec import BlockSpec, ResNetSpec
@@ -379,14 +379,10 @@ def _explain_input(case: _Case) -> str:
     torch, keras = case.inputs["torch"], case.inputs["keras"]
     if torch.shape != keras.shape:
         return f"PyTorch was fed with {torch.shape} and Keras with {keras.shape} (both as N, C, H, W)"
-    channels_last = keras.transpose(0, 2, 3, 1)
-    if np.array_equal(channels_last.reshape(torch.shape), torch):
+    if np.array_equal(keras.transpose(0, 2, 3, 1).reshape(torch.shape), torch):
         return (
-            "NHWC data was fed to PyTorch as NCHW: it was reshaped instead of transposed, np.transpose(x, (0, 3, 1, 2))"
-        )
-    if np.array_equal(torch.reshape(channels_last.shape), channels_last):
-        return (
-            "NCHW data was fed to Keras as NHWC: it was reshaped instead of transposed, np.transpose(x, (0, 2, 3, 1))"
+            "NHWC data was fed as NCHW (or the other way round): it was reshaped where np.transpose(x, (0, 3, 1, 2)) "
+            "for PyTorch, or np.transpose(x, (0, 2, 3, 1)) for Keras, is meant"
         )
     if np.array_equal(torch[:, ::-1], keras):
         return "the colours are in another order: RGB for one, BGR for the other"
@@ -468,7 +464,9 @@ def microscope(
     spec = probe_spec(spec) if input_size is None else get_spec(spec, input_size=input_size)
     if dtype not in THRESHOLDS:
         raise InputError(f"dtype is {dtype!r}; allowed is one of {', '.join(THRESHOLDS)}")
-    backends = load_backend("torch"), load_backend("tf")
+    for framework in BACKENDS:
+        check_installed(framework)
+    backends = [load_backend(framework) for framework in BACKENDS]
     weights = lively_weights(spec, seed, tame=True)
     images = random_images(spec, spec.input_size, 2, seed)
     models, inputs = [], []

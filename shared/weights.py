@@ -71,7 +71,7 @@ def initial_weights(spec: ResNetSpec, seed: int) -> Arrays:
 
 
 #: What makes a network tame, see `lively_weights`.
-TAME_GAMMA, TAME_PLAIN_GAMMA, TAME_BETA = 0.2, 0.9, 3.0
+TAME_GAMMA, TAME_PLAIN_GAMMA, TAME_BETA = 0.2, 0.9, 2.0
 
 
 def lively_weights(spec: ResNetSpec, seed: int, *, tame: bool = False) -> Arrays:
@@ -79,7 +79,7 @@ def lively_weights(spec: ResNetSpec, seed: int, *, tame: bool = False) -> Arrays
 
     Every gamma, beta, running mean, running variance and bias is drawn at random. `tame=True` keeps rounding
     errors from growing with depth: the last gamma of every residual block is multiplied by 0.2 (without shortcuts
-    every gamma by 0.9), so that activations do not grow from block to block, and 3 is added to every other beta,
+    every gamma by 0.9), so that activations do not grow from block to block, and 2 is added to every other beta,
     so that most ReLUs are open and rounding seldom puts an activation on the other side of zero.
     """
     arrays = initial_weights(replace(spec, zero_init_residual=False), seed)

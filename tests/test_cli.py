@@ -1,0 +1,311 @@
+"""The command line: what it prints, its exit codes, and one line for bad input."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tomllib
+
+import numpy as np
+import pytest
+
+from shared import __version__
+from shared.catalog import SPECS
+from shared.doctor import data_cache
+from shared.versions import TESTED, install_command
+from tests.conftest import ROOT
+
+
+def test_version_and_help(command):
+    assert command("--version").stdout.strip() == f"resnet-twins {__version__}"
+    helped = command("--help")
+    assert helped.returncode == 0
+    for name in ("models", "compare", "verify", "microscope", "convert", "evaluate", "demo", "doctor"):
+        assert name in helped.stdout
+
+
+def test_models_lists_the_whole_catalog(command):
+    listed = command("models").stdout
+    for spec in SPECS.values():
+        assert spec.name in listed
+    assert "25,557,032" in listed
+    assert f"{len(SPECS)} networks" in listed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["compare", "resnet51"], "unknown network 'resnet51'; nearest are resnet50"),
+        (["compare", "resnet18", "--input-size", "9"], "input_size is 9, too small for the strides"),
+        (["compare", "resnet18", "--input-size", "x"], "Invalid value for '--input-size'"),
+        (["compare", "resnet18", "--num-classes", "0"], "num_classes is 0"),
+        (["compare", "resnet18", "--in-channels", "-3"], "in_channels is -3"),
+        (["compare", "resnet18", "--by", "row"], "'row' is not one of 'layer', 'block', 'stage'"),
+        (["compare", "resnet18", "--format", "pdf"], "'pdf' is not one of"),
+        (["compare", "resnet18", "--output", "no/such/folder/x.md"], "there is no folder"),
+        (["compare"], "Missing argument"),
+        (["compare", "resnet18", "resnet34"], "unexpected extra argument"),
+        (["verify", "resnet18", "--all"], "--all and names exclude each other"),
+        (["verify", "resnet"], "unknown network 'resnet'"),
+        (["verify", "--dtype", "float16"], "'float16' is not one of"),
+        (["microscope", "resnet18", "--seed", "-1"], "seed is -1"),
+        (["microscope", "resnet18", "--output", "x.doc"], "the ending says the format"),
+        (["convert", "nope.pth", "out.safetensors"], "there is no file nope.pth"),
+        (["convert", "nope.pth", "out.onnx"], "the ending says the format"),
+        (["convert", "nope.pth"], "Missing argument"),
+        (["evaluate", "nope.pth", "pictures"], "there is no file nope.pth"),
+        (["train"], "No such command 'train'"),
+        (["--nope"], "No such option"),
+    ],
+)
+def test_bad_input_is_answered_with_one_line_and_exit_code_2(
+    command, tmp_path, torch_twin, keras_twin, arguments, message
+):
+    result = command(*arguments)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_compare_prints_a_table_a_verdict_and_the_reasons(command, torch_twin, keras_twin):
+    result = command("compare", "resnet50", "--by", "stage")
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    assert "25,557,032" in result.stdout
+    assert "✓ resnet50 at 224x224" in result.stdout
+    assert "25,636,712" in result.stdout
+
+
+def test_compare_writes_a_file(command, tmp_path, torch_twin, keras_twin):
+    result = command(
+        "compare", "resnet18", "--input-size", "64", "--num-classes", "10", "--format", "json", "-o", "x.json"
+    )
+    assert result.returncode == 0, result.stderr
+    content = json.loads((tmp_path / "x.json").read_text())
+    assert content["input_size"] == 64
+    assert content["totals"]["keras_parameters"] == 11_181_642
+
+
+def test_compare_in_a_terminal_that_knows_no_ticks(command, torch_twin, keras_twin):
+    result = command("compare", "resnet8_digits", "--by", "stage", PYTHONIOENCODING="ascii")
+    assert result.returncode == 0, result.stderr
+    assert "resnet8_digits" in result.stdout
+
+
+def test_verify_prints_each_difference_beside_its_tolerance(command, torch_twin, keras_twin):
+    result = command("verify", "resnet8_digits", "resnet20_cifar", "--dtype", "float64")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "gradients, worst" in result.stdout
+    assert "allowed 1e-11" in result.stdout
+    assert "The worst of all networks" in result.stdout
+    assert "checks of 2 networks passed" in result.stdout
+
+
+def test_microscope_shows_the_layers_and_draws_them(command, tmp_path, torch_twin, keras_twin):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    result = command("microscope", "resnet8_digits", "--output", "x.png")
+    assert result.returncode == 0, result.stderr
+    assert "layer2.0.downsample.1" in result.stdout
+    assert "the twins agree" in result.stdout
+    assert (tmp_path / "x.png").exists()
+
+
+def test_convert_says_what_it_wrote(command, tmp_path, torch_twin, keras_twin):
+    torch_twin.save_weights(torch_twin.create_model("resnet8_digits", seed=0), tmp_path / "a.safetensors")
+    result = command("convert", "a.safetensors", "b.keras")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == "wrote b.keras: resnet8_digits, 77,754 parameters, 10 classes"
+    result = command("convert", "a.safetensors", "c.pth", "--model", "resnet20_cifar")
+    assert result.returncode == 2
+    assert "the weights do not fit the model" in result.stderr
+    assert not (tmp_path / "c.pth").exists()
+
+
+def test_demo_shows_depths_ticks_a_network_and_equal_predictions(command, torch_twin, keras_twin):
+    result = command("demo")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.count("✓ all") == 5
+    for number in ("11,689,512", "21,797,672", "25,557,032", "44,549,160", "60,192,808"):
+        assert number in result.stdout
+    assert "358 of 360 held-out digits right" in result.stdout
+    assert "0 of 360 predictions differ" in result.stdout
+    assert result.stderr == ""
+
+
+def test_demo_in_a_narrow_terminal(command, torch_twin, keras_twin):
+    result = command("demo", COLUMNS="60")
+    assert result.returncode == 0
+    assert "…" not in result.stdout
+
+
+def test_doctor_lists_versions_devices_and_the_cache(command, tmp_path, twin):
+    result = command("doctor", RESNET_TWINS_DATA=str(tmp_path))
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert f"{twin.TITLE}" in result.stdout
+    assert f"resnet-twins         {__version__}" in result.stdout
+    assert str(tmp_path) in result.stdout
+    assert "works; CPU" in result.stdout
+
+
+def test_doctor_notices_broken_settings(command, keras_twin):
+    result = command("doctor", KERAS_BACKEND="theano")
+    assert result.returncode == 1
+    assert "KERAS_BACKEND" in result.stdout
+    assert "unset KERAS_BACKEND" in result.stdout
+
+
+HIDE = """
+import sys
+class Hide:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {hidden!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Hide())
+import importlib.util
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *a: None if name.split(".")[0] in {hidden!r} else find(name, *a)
+sys.argv = ["resnet-twins", *{arguments!r}]
+from shared.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("hidden", "extra", "title"),
+    [(("torch",), "torch", "PyTorch"), (("tensorflow", "keras"), "tf", "Keras"), (("keras",), "tf", "Keras")],
+)
+@pytest.mark.parametrize("arguments", [("compare", "resnet18"), ("verify",), ("microscope", "resnet18"), ("demo",)])
+def test_an_absent_framework_is_one_line_with_the_command_that_installs_it(run_python, hidden, extra, title, arguments):
+    result = run_python(HIDE.format(hidden=hidden, arguments=arguments))
+    assert result.returncode == 2
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"Error: {title} is not installed ({', '.join(hidden)} missing); install it with: ")
+    assert last.endswith(install_command(extra))
+    assert "Traceback" not in result.stderr
+
+
+def test_doctor_without_a_framework_says_how_to_install_both(run_python):
+    result = run_python(HIDE.format(hidden=("torch", "tensorflow", "keras"), arguments=("doctor",)))
+    assert result.returncode == 1
+    assert install_command("torch") in result.stdout
+    assert install_command("tf") in result.stdout
+
+
+def test_reading_a_pickle_without_pytorch_says_how_to_install_it(run_python, tmp_path):
+    (tmp_path / "a.pth").write_bytes(b"x")
+    arguments = ("convert", str(tmp_path / "a.pth"), str(tmp_path / "b.safetensors"))
+    result = run_python(HIDE.format(hidden=("torch",), arguments=arguments))
+    assert result.returncode == 2
+    assert "PyTorch is not installed" in result.stderr
+
+
+def test_tested_versions_are_those_of_constraints_txt():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pinned = dict(line.split("==") for line in lines if "==" in line and not line.startswith("#"))
+    for name, version in TESTED.items():
+        assert pinned[name] == version
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"].values()
+    wanted = [*project["dependencies"], *(requirement for extra in extras for requirement in extra)]
+    for requirement in wanted:
+        name = requirement.split(">=")[0]
+        assert name in pinned or name.startswith("resnet-twins["), f"{name} is not in constraints.txt"
+
+
+def test_the_data_cache_follows_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("RESNET_TWINS_DATA", str(tmp_path))
+    assert data_cache() == tmp_path
+    monkeypatch.delenv("RESNET_TWINS_DATA")
+    assert data_cache().name == "resnet-twins"
+
+
+def test_output_into_a_closed_pipe_is_no_error():
+    reader = subprocess.Popen(["true"], stdin=subprocess.PIPE)
+    reader.wait()
+    assert reader.stdin is not None
+    result = subprocess.run(
+        [sys.executable, "-m", "shared.cli", "models"], cwd=ROOT, stdout=reader.stdin, stderr=subprocess.PIPE, text=True
+    )
+    reader.stdin.close()
+    assert result.returncode == 0
+    assert result.stderr == ""
+
+
+def test_ctrl_c_is_one_line(torch_twin, keras_twin):
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import shared.cli as c, signal, os\n"
+            "import shared.catalog\n"
+            "shared.catalog.get_spec = lambda *a, **k: os.kill(os.getpid(), signal.SIGINT)\n"
+            "import sys; sys.argv = ['resnet-twins', 'verify']; c.main()",
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.strip() == "Error: interrupted"
+
+
+@pytest.mark.parametrize("kind", ["folder", "tar"])
+def test_evaluate_counts_right_and_differing_predictions(command, tmp_path, torch_twin, keras_twin, kind):
+    """On the shipped digits written as pictures: the same 358 of 360 as in the demo."""
+    image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+    from shared.demo import read_digits
+
+    images, labels = read_digits()
+    for index, (pixels, label) in enumerate(zip(images, labels, strict=True)):
+        folder = tmp_path / "pictures" / "test" / f"digit{label}"
+        folder.mkdir(parents=True, exist_ok=True)
+        image.fromarray((pixels.astype(np.float64) * 255 / 16).round().astype(np.uint8)).save(
+            folder / f"{index:03}.png"
+        )
+    (tmp_path / "pictures" / "test" / "digit3" / "broken.png").write_bytes(b"\x89PNG no")
+    source = tmp_path / "pictures"
+    if kind == "tar":
+        subprocess.run(["tar", "-cJf", "pictures.tar.xz", "-C", "pictures", "test"], cwd=tmp_path, check=True)
+        source = tmp_path / "pictures.tar.xz"
+    weights = ROOT / "shared" / "assets" / "resnet8_digits.safetensors"
+    scaling = ("--mean", "0.5", "--std", "0.5")
+    result = command("evaluate", weights, source, *scaling)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("top-1 99.44% (358 of 360 right)") == 2
+    assert "0 of 360 predictions differ" in result.stdout
+    assert "1 pictures did not decode and were skipped: digit3/broken.png" in result.stdout
+    limited = command(
+        "evaluate", weights, source, "--mean", "0.5", "--std", "0.5", "--limit", "20", "--framework", "torch"
+    )
+    assert "on 20 pictures" in limited.stdout
+    for options, message in [
+        (["--mean", "a,b"], "--mean is 'a,b'; wanted are numbers"),
+        (["--mean", "0.1,0.2", "--std", "1"], "wanted is one value, or one for each of 1 channels"),
+        (["--std", "0"], "std (0.0,)"),
+        (["--limit", "0"], "limit is 0"),
+        (["--model", "resnet20_cifar"], "do not fit"),
+    ]:
+        refused = command("evaluate", weights, source, *options)
+        assert (refused.returncode, message in refused.stderr) == (2, True), refused.stderr
+
+
+def test_the_real_checkpoint_on_real_photographs(command, torch_twin, keras_twin, real_data):
+    """Somebody else's weights in both twins, on 300 of the CIFAR-10 test images (as JPEG files)."""
+    pytest.importorskip("PIL", reason="Pillow is not installed")
+    checkpoint = real_data / "checkpoints" / "resnet20-cifar10.th"
+    pictures = real_data / "cifar-10" / "cifar-10-jpeg.tar.xz"
+    if not (checkpoint.exists() and pictures.exists()):
+        pytest.skip("the CIFAR checkpoint or the CIFAR-10 pictures are not in $RESNET_TWINS_DATA")
+    result = command("evaluate", checkpoint, pictures, "--limit", "300")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "0 of 300 predictions differ" in result.stdout
+    right = [int(line.split("(")[1].split()[0]) for line in result.stdout.splitlines() if "top-1" in line]
+    assert len(right) == 2
+    assert right[0] == right[1]
+    assert 0.75 < right[0] / 300 < 0.87  # 81.03% on all 10,000
