@@ -299,10 +299,9 @@ class Comparison:
         """One line: whether all is equal, and if not, where the first difference is."""
         name = f"{self.spec.name} at {self.input_size}x{self.input_size}"
         if self.equal:
-            return (
-                f"{TICK} {name}: all {_count_layers(list(self.rows))} layers have equal shapes, parameters and buffers in the table, "
-                "PyTorch and Keras"
-            )
+            count = _count_layers(list(self.rows))
+            what = f"all {count} layers have equal shapes, parameters and buffers"
+            return f"{TICK} {name}: {what} in the table, PyTorch and Keras"
         bad = [row.name for row in self.rows if not row.equal]
         return f"{CROSS} {name}: {len(bad)} of {len(self.rows)} rows differ, the first is {bad[0]}"
 
@@ -325,7 +324,7 @@ class Comparison:
                 lines += [*rows, _sum_rows(rows, stage, "subtotal")]
             elif self.by == "block":
                 blocks = _groups(rows, "block")
-                lines += [_sum_rows(group, name, f"{_count_layers(group)} layers") for name, group in blocks.items()]
+                lines += [_sum_rows(part, name, f"{_count_layers(part)} layers") for name, part in blocks.items()]
                 if len(blocks) > 1:
                     lines.append(_sum_rows(rows, stage, "subtotal"))
             else:

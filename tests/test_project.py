@@ -1,0 +1,161 @@
+"""The project's own promises: the README, the wheel, the picture, and the weights that ship."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+
+import numpy as np
+import pytest
+
+import shared
+from shared.catalog import SPECS
+from shared.compare import short_number
+from shared.demo import classify_digits, prepare_digits, read_digits
+from shared.table import count_buffers, count_macs, count_parameters
+from shared.verify import TOLERANCES, wild_tolerance
+from tests.conftest import ROOT
+from tools.readme_command import command as readme_command
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_two_commands_of_the_readme_are_one_line_each_and_ci_runs_them():
+    demo, test = readme_command("demo"), readme_command("test")
+    assert demo.startswith("python3 -m venv .venv && ")
+    assert demo.endswith("resnet-twins demo")
+    assert "pytest" in test
+    script = (ROOT / ".ci" / "run").read_text()
+    for name in ("demo", "test"):
+        assert f"tools/readme_command.py {name}" in script
+
+
+def test_the_readme_opens_with_the_picture_and_the_commands():
+    assert README.index("docs/compare-resnet18.svg") < README.index("## Try it") < README.index("## What is in it")
+
+
+def test_the_table_of_the_readme_is_right():
+    rows = re.findall(r"^\| `(resnet\d+)` \| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \| (.+?) \|$", README, re.MULTILINE)
+    assert [row[0] for row in rows] == ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
+    for name, depths, parameters, total, macs in rows:
+        spec = SPECS[name]
+        assert depths == ",".join(map(str, spec.depths))
+        assert parameters == f"{count_parameters(spec):,}"
+        assert total == f"{count_parameters(spec) + count_buffers(spec):,}"
+        assert macs == short_number(count_macs(spec))
+
+
+def test_other_numbers_of_the_readme_are_right():
+    assert f"the table: {len(SPECS)} networks" in README
+    assert f"{len(SPECS)} networks" in (ROOT / "CHANGELOG.md").read_text()
+    assert f"{count_parameters(SPECS['resnet8_digits']):,} parameters" in README
+    keras_total = count_parameters(SPECS["resnet50_keras"]) + count_buffers(SPECS["resnet50_keras"])
+    assert f"has {count_parameters(SPECS['resnet50']):,} parameters in one place and {keras_total:,}" in README
+
+
+def test_the_tolerances_of_the_readme_are_those_of_verify():
+    def row(start: str) -> str:
+        return next(line for line in README.splitlines() if line.startswith(f"| {start}"))
+
+    def both(what: str, other: str | None = None) -> str:
+        texts = (TOLERANCES[what, "float64"], TOLERANCES[other or what, "float32"])
+        return " | ".join(f"{value:.0e}".replace("e-0", "e-") for value in texts)
+
+    assert both("logits, eval mode") in row("logits, weights with which")
+    assert both("gradients, worst", "gradients, median") in row("gradient of each parameter")
+    assert both("BatchNorm statistics") in row("BatchNorm statistics")
+    assert row("logits, any weights").endswith("| 1e-10 | 5e-4 up to 50 layers, 1e-2 beyond |")
+    assert [wild_tolerance(depth, "float32") for depth in (50, 101)] == [5e-4, 1e-2]
+    assert wild_tolerance(152, "float64") == 1e-10
+    assert row("loss at step 1 and 2").endswith("| 1e-12 | 1e-5 and 1e-4 |")
+    assert TOLERANCES["loss, step 2", "float64"] == 1e-12
+    assert [TOLERANCES[f"loss, step {step}", "float32"] for step in (1, 2)] == [1e-5, 1e-4]
+
+
+def test_the_python_of_the_readme_runs(run_python, torch_twin, keras_twin):
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(blocks) == 2
+    result = run_python("\n".join(blocks))
+    assert result.returncode == 0, result.stderr
+    assert "✓ resnet18 at 224x224" in result.stdout
+
+
+def test_links_of_the_documents_lead_somewhere():
+    for document in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
+            if "://" not in target:
+                assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+def test_the_picture_is_what_the_command_prints(torch_twin, keras_twin):
+    from tools.make_pictures import PICTURE, draw
+
+    assert PICTURE.read_text(encoding="utf-8") == draw(), "run python tools/make_pictures.py"
+    assert "http" not in draw().replace("http://www.w3.org/2000/svg", "")
+
+
+def test_the_wheel_holds_the_three_packages_and_no_tests(tmp_path):
+    pytest.importorskip("hatchling", reason="hatchling is not installed")
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    assert {name.split("/")[0] for name in names} == {
+        "resnet_torch",
+        "resnet_tf",
+        "shared",
+        f"resnet_twins-{shared.__version__}.dist-info",
+    }
+    for package in ("resnet_torch", "resnet_tf", "shared"):
+        assert f"{package}/py.typed" in names
+    assert "shared/assets/resnet8_digits.safetensors" in names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+def test_the_version_stands_in_one_place():
+    assert shared.__version__ == "0.1.0"
+    assert "version" in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dynamic"]
+    assert f"## {shared.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_shared_says_why_it_bears_its_name():
+    assert "is called `shared` because" in (shared.__doc__ or "")
+
+
+def test_the_shipped_digits_are_scikit_learns():
+    datasets = pytest.importorskip("sklearn.datasets", reason="scikit-learn is not installed")
+    data = datasets.load_digits()
+    images, labels = read_digits()
+    assert np.array_equal(images, data.images[::5])
+    assert np.array_equal(labels, data.target[::5])
+
+
+def test_the_shipped_weights_get_358_of_360_digits_right_in_both(torch_twin, keras_twin):
+    digits = classify_digits()
+    assert len(digits.labels) == 360
+    assert [digits.correct(name) for name in ("torch", "tf")] == [358, 358]
+    assert digits.differing == 0
+    assert digits.largest_difference < 1e-4
+    assert "358 of 360 held-out digits" in README
+
+
+def test_digits_are_scaled_to_minus_one_to_one():
+    prepared = prepare_digits(read_digits()[0])
+    assert prepared.shape == (360, 8, 8, 1)
+    assert (prepared.min(), prepared.max()) == (-1, 1)
+    assert prepared.dtype == np.float32
+
+
+def test_no_tool_or_path_of_one_machine_is_named_in_the_project():
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if tracked.returncode:
+        pytest.skip("not a git checkout")
+    wanted = re.compile("/" + "(work|root|farm)/|" + "TO" + "DO|FIX" + "ME")
+    for name in filter(None, tracked.stdout.split("\0")):
+        path = ROOT / name
+        if path.suffix in {".py", ".md", ".toml", ".txt", ".yml", ".svg"} and path.exists():
+            assert not wanted.search(path.read_text(encoding="utf-8")), name
