@@ -17,6 +17,7 @@ from shared import __version__
 from shared.errors import InputError
 
 INTERRUPTED = 130
+MODELS_WIDTH = 110
 HELP_HINT = "no command given (see resnet-twins --help)"
 
 app = typer.Typer(
@@ -114,14 +115,17 @@ def models() -> None:
     from shared.compare import short_number
     from shared.table import count_macs, count_parameters
 
+    screen = console()
+    wide = screen.width >= MODELS_WIDTH
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for heading in ("name", "block", "depths"):
+    for heading in ("name", "block", "depths") if wide else ("name", "depths"):
         table.add_column(heading, no_wrap=True)
     for heading in ("parameters", "MACs", "input"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("source", overflow="fold")
+    if wide:
+        table.add_column("source", overflow="fold")
     for spec in SPECS.values():
-        table.add_row(
+        cells = [
             spec.name,
             spec.block,
             ",".join(map(str, spec.depths)),
@@ -129,9 +133,13 @@ def models() -> None:
             short_number(count_macs(spec)),
             f"{spec.input_size}",
             spec.source,
-        )
-    console().print(table)
-    console().print(f"{len(SPECS)} networks. MACs: multiply-adds for one image of `input` x `input` pixels.")
+        ]
+        table.add_row(*(cells if wide else [cells[0], *cells[2:-1]]))
+    screen.print(table)
+    screen.print(f"{len(SPECS)} networks. depths: blocks in each stage; MACs: multiply-adds for one image;")
+    screen.print("input: height and width of the images in pixels.")
+    if not wide:
+        screen.print(f"Block and source need a terminal of {MODELS_WIDTH} characters.")
 
 
 def emit(text: str, output: Path | None) -> None:
@@ -425,12 +433,14 @@ def demo() -> None:
     screen.rule("[bold]4. The same answers on real digits")
     digits = tour.classify_digits()
     torch_says, keras_says = (digits.logits[name].argmax(1) for name in BACKENDS)
+    screen.print()
     cards = []
     for digit in range(max(1, min(10, screen.width // 20))):
         index = int((digits.labels == digit).argmax())
         says = f"PyTorch: {torch_says[index]}\nKeras:   {keras_says[index]}"
         cards.append("\n".join([*tour.draw_digit(digits.images[index]), says]))
     screen.print(Columns(cards, padding=(1, 4)))
+    screen.print()
     total = len(digits.labels)
     for name in BACKENDS:
         right = digits.correct(name)

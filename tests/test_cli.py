@@ -31,6 +31,14 @@ def test_models_lists_the_whole_catalog(command):
         assert spec.name in listed
     assert "25,557,032" in listed
     assert f"{len(SPECS)} networks" in listed
+    assert SPECS["resnet18_d2l"].block in listed
+
+
+def test_models_fits_a_narrow_terminal(command):
+    listed = command("models", COLUMNS="80").stdout
+    assert "…" not in listed
+    assert max(map(len, listed.splitlines())) <= 80
+    assert "preact_resnet110_cifar" in listed
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ def draw() -> str:
     console.print(f"[bold]{found.verdict}[/]", soft_wrap=True)
     svg = console.export_svg(title="resnet-twins", theme=DEFAULT_TERMINAL_THEME, unique_id="compare")
     svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)  # rich's fonts would be fetched from elsewhere
+    svg = re.sub(r"<!-- Generated .*?-->", "", svg, flags=re.DOTALL)
     svg = re.sub(r"font-family: [^;]+;", f"font-family: {FONT};", svg)
     return "\n".join(line.rstrip() for line in svg.splitlines() if line.strip()) + "\n"
 
