@@ -39,7 +39,7 @@ def dtype_scope(dtype: str) -> Iterator[None]:
 def deep_graphs() -> Iterator[None]:
     """Let Keras walk through graphs of more than a thousand layers, which it does by recursion."""
     limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(max(limit, 100_000))
+    sys.setrecursionlimit(max(limit, 20_000))
     try:
         yield
     finally:

@@ -113,6 +113,23 @@ def test_verify_prints_each_difference_beside_its_tolerance(command, torch_twin,
     assert "checks of 2 networks passed" in result.stdout
 
 
+PATCHED = "import sys; sys.argv = ['resnet-twins', *{arguments!r}]\n{patch}\nfrom shared.cli import main\nmain()"
+
+
+def test_compare_ends_with_exit_code_1_if_anything_differs(run_python, torch_twin, keras_twin):
+    patch = "import resnet_tf.layers as l; Dense = l.layers.Dense; l.layers.Dense = lambda n, **k: Dense(n + 1, **k)"
+    result = run_python(PATCHED.format(patch=patch, arguments=["compare", "resnet8_digits", "--by", "stage"]))
+    assert result.returncode == 1, result.stderr
+    assert "rows differ, the first is fc" in result.stdout
+
+
+def test_verify_ends_with_exit_code_1_on_a_miss(run_python, torch_twin, keras_twin):
+    patch = "import shared.verify as v; v.TOLERANCES['logits, eval mode', 'float64'] = 1e-30"
+    result = run_python(PATCHED.format(patch=patch, arguments=["verify", "resnet8_digits", "--dtype", "float64"]))
+    assert result.returncode == 1, result.stderr
+    assert "1 of 10 checks missed; the first: resnet8_digits, float64, logits, eval mode" in result.stdout
+
+
 def test_microscope_shows_the_layers_and_draws_them(command, tmp_path, torch_twin, keras_twin):
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     result = command("microscope", "resnet8_digits", "--output", "x.png")
