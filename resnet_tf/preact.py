@@ -1,4 +1,11 @@
-"""Pre-activation residual networks in Keras. The twin is `resnet_torch/preact.py`: read the two side by side."""
+"""Pre-activation residual networks in Keras. The twin is `resnet_torch/preact.py`: read the two side by side.
+
+In the comments N is the number of images, C the channels that come in, M a block's own channels (`mid_channels`), s its
+stride, s1 the part of it that the first convolution takes, and F the channels that the last stage puts out. The numbers
+are those of the ImageNet networks.
+
+The classes here lay out a graph; `factory.py` makes a `keras.Model` of it.
+"""
 
 from __future__ import annotations
 
@@ -91,8 +98,8 @@ class PreActResNet:
         last = stages[-1][-1]
         self.conv1 = conv(spec.in_channels, stem.out_channels, stem.kernel_size, stem.stride, stem.bias, name="conv1")
         self.maxpool = max_pool(stem.max_pool, name="maxpool")
-        self.stages = [f"layer{number}" for number in range(1, len(stages) + 1)]
-        for name, rows in zip(self.stages, stages, strict=True):
+        self.stage_names = [f"layer{number}" for number in range(1, len(stages) + 1)]
+        for name, rows in zip(self.stage_names, stages, strict=True):
             setattr(self, name, Sequential(*[BLOCKS[row.block](row) for row in rows]))
         self.bn_last = batch_norm(last.out_channels, last.norm, name="bn_last")
         self.relu_last = relu(name="relu_last")
@@ -103,10 +110,10 @@ class PreActResNet:
     def __call__(self, x: KerasTensor) -> KerasTensor:  # (N, H, W, C)
         x = self.conv1(x)  # (N, H/2, W/2, 64)
         x = self.maxpool(x)  # (N, H/4, W/4, 64)
-        for name in self.stages:
-            x = getattr(self, name)(x)  # the last of four: (N, H/32, W/32, M)
+        for name in self.stage_names:
+            x = getattr(self, name)(x)  # in the end (N, H/32, W/32, F)
         x = self.bn_last(x)
         x = self.relu_last(x)
-        x = self.avgpool(x)  # (N, 1, 1, M)
-        x = self.flatten(x)  # (N, M)
+        x = self.avgpool(x)  # (N, 1, 1, F)
+        x = self.flatten(x)  # (N, F)
         return self.fc(x)  # (N, num_classes)

@@ -1,4 +1,11 @@
-"""Residual networks in Keras. The twin is `resnet_torch/resnet.py`: read the two side by side."""
+"""Residual networks in Keras. The twin is `resnet_torch/resnet.py`: read the two side by side.
+
+In the comments N is the number of images, C the channels that come in, M a block's own channels (`mid_channels`), s its
+stride, s1 the part of it that the first convolution takes, and F the channels that the last stage puts out. The numbers
+are those of the ImageNet networks.
+
+The classes here lay out a graph; `factory.py` makes a `keras.Model` of it.
+"""
 
 from __future__ import annotations
 
@@ -106,11 +113,11 @@ class ResNet:
         stem, stages = spec.stem, spec.stages()
         last = stages[-1][-1]
         self.conv1 = conv(spec.in_channels, stem.out_channels, stem.kernel_size, stem.stride, stem.bias, name="conv1")
-        self.bn1 = batch_norm(stem.out_channels, last.norm, name="bn1")
+        self.bn1 = batch_norm(stem.out_channels, stages[0][0].norm, name="bn1")
         self.relu1 = relu(name="relu1")
         self.maxpool = max_pool(stem.max_pool, name="maxpool")
-        self.stages = [f"layer{number}" for number in range(1, len(stages) + 1)]
-        for name, rows in zip(self.stages, stages, strict=True):
+        self.stage_names = [f"layer{number}" for number in range(1, len(stages) + 1)]
+        for name, rows in zip(self.stage_names, stages, strict=True):
             setattr(self, name, Sequential(*[BLOCKS[row.block](row) for row in rows]))
         self.avgpool = global_avg_pool(name="avgpool")
         self.flatten = flatten(name="flatten")
@@ -121,8 +128,8 @@ class ResNet:
         x = self.bn1(x)
         x = self.relu1(x)
         x = self.maxpool(x)  # (N, H/4, W/4, 64)
-        for name in self.stages:
-            x = getattr(self, name)(x)  # the last of four: (N, H/32, W/32, M)
-        x = self.avgpool(x)  # (N, 1, 1, M)
-        x = self.flatten(x)  # (N, M)
+        for name in self.stage_names:
+            x = getattr(self, name)(x)  # in the end (N, H/32, W/32, F)
+        x = self.avgpool(x)  # (N, 1, 1, F)
+        x = self.flatten(x)  # (N, F)
         return self.fc(x)  # (N, num_classes)

@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from shared.errors import WeightsError
+from shared.errors import InputError, WeightsError
 from shared.files import replacing
 from shared.foreign import read_weights, spec_of
 from shared.table import layer_table
@@ -37,6 +37,8 @@ def torch_name(model: keras.Model, name: str) -> str:
 
 def canonical_variables(model: keras.Model) -> dict[str, tuple[keras.Variable, tuple[int, ...]]]:
     """Return canonical name -> (the model's variable, axes from the canonical to Keras' layout)."""
+    if not isinstance(model, keras.Model):
+        raise InputError(f"this is no Keras model but a {type(model).__module__}.{type(model).__name__}")
     found = {}
     for layer in model.layers:
         for variable in layer.weights:

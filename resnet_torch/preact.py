@@ -1,4 +1,9 @@
-"""Pre-activation residual networks in PyTorch. The twin is `resnet_tf/preact.py`: read the two side by side."""
+"""Pre-activation residual networks in PyTorch. The twin is `resnet_tf/preact.py`: read the two side by side.
+
+In the comments N is the number of images, C the channels that come in, M a block's own channels (`mid_channels`), s its
+stride, s1 the part of it that the first convolution takes, and F the channels that the last stage puts out. The numbers
+are those of the ImageNet networks.
+"""
 
 from __future__ import annotations
 
@@ -90,8 +95,8 @@ class PreActResNet(nn.Module):
         last = stages[-1][-1]
         self.conv1 = conv(spec.in_channels, stem.out_channels, stem.kernel_size, stem.stride, stem.bias)
         self.maxpool = max_pool(stem.max_pool)
-        self.stages = [f"layer{number}" for number in range(1, len(stages) + 1)]
-        for name, rows in zip(self.stages, stages, strict=True):
+        self.stage_names = [f"layer{number}" for number in range(1, len(stages) + 1)]
+        for name, rows in zip(self.stage_names, stages, strict=True):
             setattr(self, name, nn.Sequential(*[BLOCKS[row.block](row) for row in rows]))
         self.bn_last = batch_norm(last.out_channels, last.norm)
         self.relu_last = relu()
@@ -102,10 +107,10 @@ class PreActResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W)
         x = self.conv1(x)  # (N, 64, H/2, W/2)
         x = self.maxpool(x)  # (N, 64, H/4, W/4)
-        for name in self.stages:
-            x = getattr(self, name)(x)  # the last of four: (N, M, H/32, W/32)
+        for name in self.stage_names:
+            x = getattr(self, name)(x)  # in the end (N, F, H/32, W/32)
         x = self.bn_last(x)
         x = self.relu_last(x)
-        x = self.avgpool(x)  # (N, M, 1, 1)
-        x = self.flatten(x)  # (N, M)
+        x = self.avgpool(x)  # (N, F, 1, 1)
+        x = self.flatten(x)  # (N, F)
         return self.fc(x)  # (N, num_classes)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -22,6 +23,19 @@ def _numpy(tensor: Tensor) -> np.ndarray:
     return tensor.detach().cpu().numpy().copy()
 
 
+@contextmanager
+def _mode(model: nn.Module, training: bool | None) -> Iterator[None]:
+    """Put the model into training or eval mode, or leave it (None); afterwards every module has its own mode again."""
+    modes = {module: module.training for module in model.modules()}
+    if training is not None:
+        model.train(training)
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
 def from_nhwc(images: np.ndarray, model: nn.Module) -> np.ndarray:
     """Return images (N, H, W, C) as PyTorch wants them: (N, C, H, W), in the model's dtype."""
     return _numpy(_tensor(model, np.transpose(images, (0, 3, 1, 2))))
@@ -29,12 +43,8 @@ def from_nhwc(images: np.ndarray, model: nn.Module) -> np.ndarray:
 
 def forward(model: nn.Module, inputs: np.ndarray, *, training: bool = False) -> np.ndarray:
     """Return the logits (N, num_classes) for images (N, C, H, W). The model's own mode stays as it was."""
-    was_training = model.training
-    try:
-        with torch.no_grad():
-            return _numpy(model.train(training)(_tensor(model, inputs)))
-    finally:
-        model.train(was_training)
+    with _mode(model, training), torch.no_grad():
+        return _numpy(model(_tensor(model, inputs)))
 
 
 def watch(model: nn.Module, note: Callable[[str, nn.Module | None, Tensor], None]) -> list[RemovableHandle]:
@@ -80,14 +90,10 @@ def trace(
     """
     seen: dict[str, Tensor] = {}
     handles = watch(model, lambda name, _, output: seen.__setitem__(name, output)) if activations else []
-    modes = {module: module.training for module in model.modules()}
-    if training is not None:
-        model.train(training)
     try:
-        logits = model(_tensor(model, inputs))
+        with _mode(model, training):
+            logits = model(_tensor(model, inputs))
     finally:
-        for module, mode in modes.items():
-            module.training = mode
         for handle in handles:
             handle.remove()
     outputs = {name: _numpy(tensor) for name, tensor in seen.items()}

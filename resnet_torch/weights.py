@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from shared.errors import WeightsError
+from shared.errors import InputError, WeightsError
 from shared.files import check_readable, replacing
 from shared.foreign import read_weights, spec_of
 from shared.weights import Arrays, LoadReport, fit, write_safetensors
@@ -19,6 +19,8 @@ from shared.weights import Arrays, LoadReport, fit, write_safetensors
 
 def _entries(model: nn.Module) -> dict[str, torch.Tensor]:
     """The model's parameters and running statistics: the tensors themselves, not copies."""
+    if not isinstance(model, nn.Module):
+        raise InputError(f"this is no PyTorch model but a {type(model).__module__}.{type(model).__name__}")
     state = model.state_dict(keep_vars=True)
     return {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
 
@@ -66,12 +68,11 @@ def read_native(path: str | Path) -> Any:
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path} is refused: it is no PyTorch checkpoint, or a pickle that holds more than tensors and "
-            "could run code; ask its author for a plain state_dict or a .safetensors file"
+            "could run code; what is wanted is torch.save(model.state_dict(), ...) or a .safetensors file"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(
-            f"{path} is no readable PyTorch checkpoint; it may be damaged or only half downloaded ({reason})"
+            f"{path} is no readable PyTorch checkpoint; it may be damaged, half downloaded or another kind of file"
         ) from error
 
 

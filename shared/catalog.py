@@ -53,7 +53,7 @@ def _rows() -> list[ResNetSpec]:
                 block=block,
                 depths=depths,
                 stride_in_1x1=True,
-                source=f"{HE2015}, Table 1; the paper's stride position, in the first 1x1",
+                source=f"{HE2015}, Table 1; the stride in the first 1x1, as in the authors' own models",
             )
         )
     for number in (50, 101, 152):
@@ -97,7 +97,8 @@ def _rows() -> list[ResNetSpec]:
                 name=f"plain{number}_cifar",
                 block="PlainBlock",
                 depths=(depth,) * 3,
-                source=f"{HE2015}, section 4.2: ResNet-{number} without shortcuts",
+                source=f"{HE2015}, section 4.2: ResNet-{number} without shortcuts"
+                + (" (not trained in the paper)" if number == 1202 else ""),
                 **CIFAR_LIKE,
             )
         )
@@ -197,8 +198,10 @@ def get_spec(name: str | ResNetSpec, **overrides: Any) -> ResNetSpec:
         spec = name
     elif isinstance(name, str) and name in SPECS:
         spec = SPECS[name]
+    elif not isinstance(name, str):
+        raise InputError(f"a network is given by its name or a ResNetSpec, not by a {type(name).__name__}")
     else:
-        close = ", ".join(nearest(str(name), SPECS))
+        close = ", ".join(nearest(name, SPECS))
         raise InputError(f"unknown network {name!r}; nearest are {close} (`resnet-twins models` lists all)")
     check_fields(overrides)
     return replace(spec, **overrides)

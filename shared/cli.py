@@ -18,6 +18,7 @@ from shared.errors import InputError
 
 INTERRUPTED = 130
 MODELS_WIDTH = 110
+MOST_PROBLEMS = 8
 HELP_HINT = "no command given (see resnet-twins --help)"
 
 app = typer.Typer(
@@ -256,7 +257,7 @@ def verify(
             f"{first.what}: {first.measured:.1e}, allowed {first.tolerance:.0e}"
         )
         raise typer.Exit(1)
-    screen.print(f"[green]✓[/] all {len(checks)} checks of {len(specs)} networks passed")
+    screen.print(f"[green]✓[/] all {len(checks)} checks of {len(specs)} network{'s' * (len(specs) > 1)} passed")
 
 
 @app.command()
@@ -274,6 +275,7 @@ def microscope(
     """Look at every layer of both twins: relative error of activations and gradients, the first that parts, why."""
     from shared.files import check_writable
     from shared.microscope import microscope as look
+    from shared.plots import check_matplotlib
     from shared.weights import check_seed
 
     check_seed(seed)
@@ -281,6 +283,7 @@ def microscope(
         raise InputError(f"--output is {str(output)!r}; the ending says the format: .png, .svg or .pdf")
     if output is not None:
         check_writable(output)
+        check_matplotlib()
     changed = overrides(num_classes=num_classes, in_channels=in_channels)
     seen = look(name, dtype=dtype.value, seed=seed, input_size=input_size, **changed)
     screen = console()
@@ -486,8 +489,11 @@ def doctor() -> None:
 
 
 def fail(text: str, code: int) -> NoReturn:
-    """Print one line to standard error and stop."""
-    print(f"Error: {' '.join(text.split())}", file=sys.stderr)
+    """Print one line to standard error and stop. Of a long list of problems only the first are printed."""
+    parts = " ".join(text.split()).split("; ")
+    if len(parts) > MOST_PROBLEMS:
+        parts = [*parts[:MOST_PROBLEMS], f"and {len(parts) - MOST_PROBLEMS} more"]
+    print(f"Error: {'; '.join(parts)}", file=sys.stderr)
     raise SystemExit(code)
 
 

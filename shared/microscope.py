@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.backends import BACKENDS, check_installed, load_backend, random_images, random_labels
+from shared.backends import BACKENDS, Backend, Trace, check_installed, load_backend, random_images, random_labels
 from shared.catalog import get_spec
 from shared.errors import InputError
 from shared.spec import BlockSpec, ResNetSpec
@@ -29,8 +29,17 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
-#: Relative error above which two activations are not the same any more. Rounding stays far below both.
+#: Relative error above which two activations are not the same any more, whatever came before.
 THRESHOLDS = {"float64": 1e-9, "float32": 1e-3}
+#: A layer also parts if its error is above this and JUMP times that of every layer before it. In float32 a wrong eps is
+#: far smaller than what rounding may add up to in a deep network, but it comes all at once.
+JUMP_THRESHOLDS, JUMP = {"float64": 1e-11, "float32": 1e-5}, 20.0
+#: The same for gradients, which a single ReLU on the other side of zero moves by 1e-3 in float32.
+GRADIENT_THRESHOLDS = {"float64": 1e-7, "float32": 5e-2}
+GRADIENTS_PART = (
+    "all activations agree, but from here backwards the gradients do not: look for a hook, a detached tensor or a "
+    "gradient of its own"
+)
 TITLES = {"torch": "PyTorch", "keras": "Keras"}
 
 
@@ -51,6 +60,7 @@ class Microscope:
 
     network: str
     threshold: float
+    gradient_threshold: float
     layers: tuple[LayerError, ...]
     first: str | None
     cause: str
@@ -70,6 +80,12 @@ class Microscope:
             )
         return f"✗ {self.network}: the twins part at {self.first}. Likely cause: {self.cause}"
 
+    def is_bad(self, layer: LayerError) -> bool:
+        """Return whether a layer's activation or gradient is not the same in both, or it is the first that parts."""
+        if layer.name == self.first or not layer.activation <= self.threshold:
+            return True
+        return layer.gradient is not None and not layer.gradient <= self.gradient_threshold
+
     def to_rich(self, most: int | None = None) -> Table:
         """Return the layers as a table for rich's console, at most `most` of them around the first that parts."""
         from rich import box
@@ -83,7 +99,7 @@ class Microscope:
         start = 0 if most is None else max(0, min(at - most // 2, len(names) - most))
         stop = len(names) if most is None else start + most
         for layer in self.layers[start:stop]:
-            bad = not layer.activation <= self.threshold
+            bad = self.is_bad(layer)
             error = f"{layer.activation:.1e}"
             if np.isnan(layer.activation):
                 error = "×".join(map(str, layer.shapes[0])) + " ≠ " + "×".join(map(str, layer.shapes[1]))
@@ -107,7 +123,7 @@ class Microscope:
             f'<tr><td align="left">{html.escape(layer.name)}</td><td align="left">{layer.kind}</td>'
             f'<td align="right">{layer.activation:.1e}</td>'
             f'<td align="right">{"" if layer.gradient is None else f"{layer.gradient:.1e}"}</td>'
-            f'<td align="left">{"✓" if layer.activation <= self.threshold else "✗"}</td></tr>'
+            f'<td align="left">{"✗" if self.is_bad(layer) else "✓"}</td></tr>'
             for layer in self.layers
         )
         head = "".join(f'<th align="left">{text}</th>' for text in ("layer", "kind", "activation", "gradient", "equal"))
@@ -351,12 +367,14 @@ def _candidates(case: _Case, side: str, row: LayerRow) -> tuple[Array | None, It
 
 def _explain(case: _Case, row: LayerRow) -> str:
     """Find the mistake that turns the layer's input into what was seen."""
+    missing = [title for side, title in TITLES.items() if row.name not in case.acts[side]]
+    if len(missing) == 2:
+        return f"neither model has such a layer; is {case.spec.name} the right spec?"
+    if missing:
+        return f"the layer is missing in {missing[0]}, or is not a single layer there"
     explained = _explain_weights(case, row)
     if explained:
         return explained
-    for side, title in TITLES.items():
-        if row.name not in case.acts[side]:
-            return f"the layer is missing in {title}"
     for side, title in TITLES.items():
         seen = case.acts[side][row.name]
         good, mistakes = _candidates(case, side, row)
@@ -392,7 +410,7 @@ def _explain_input(case: _Case) -> str:
 
 
 def examine(
-    spec: ResNetSpec,
+    spec: ResNetSpec | str,
     torch_model: Any,
     keras_model: Any,
     torch_inputs: Array,
@@ -401,40 +419,99 @@ def examine(
     *,
     training: bool | None = None,
 ) -> Microscope:
-    """Look at two models that you built yourself. Nothing in them is changed.
+    """Look at two models that you built yourself. Their weights, statistics and modes are left as they were.
 
     `torch_inputs` are images (N, C, H, W), `keras_inputs` (N, H, W, C); `labels`, class numbers (N,), add the
     gradients. Layers are matched by the names of `spec`'s table. Without `training` the models are looked at
-    as they stand: a PyTorch model, or a single BatchNorm, that was left in training mode shows.
+    as they stand: a PyTorch model, or a single BatchNorm, that was left in training mode shows. One pass is
+    compared: what a training step writes into the running statistics is not (`shared.verify` does that).
+    Raises `InputError` if the inputs do not fit the models or a model cannot be run.
     """
+    spec = get_spec(spec)
+    _check_inputs(spec, torch_inputs, keras_inputs, labels)
     torch, keras = load_backend("torch"), load_backend("tf")
     weights = {"torch": torch.get_weights(torch_model), "keras": keras.get_weights(keras_model)}
     try:
         traces = {
-            "torch": torch.trace(torch_model, torch_inputs, labels, training=training),
-            "keras": keras.trace(keras_model, keras_inputs, labels, training=training),
+            "torch": _run(torch, torch_model, torch_inputs, labels, training),
+            "keras": _run(keras, keras_model, keras_inputs, labels, training),
         }
     finally:  # a BatchNorm in training mode has moved its running statistics
         torch.set_weights(torch_model, weights["torch"])
         keras.set_weights(keras_model, weights["keras"])
     table = {row.name: row for row in layer_table(spec, keras_inputs.shape[1])}
+    dtype = str(traces["torch"].logits.dtype)
     case = _Case(
         spec=spec,
         table=table,
         inputs={"torch": np.asarray(torch_inputs), "keras": np.transpose(keras_inputs, (0, 3, 1, 2))},
         acts={side: trace.activations for side, trace in traces.items()},
         weights=weights,
-        threshold=THRESHOLDS[str(traces["torch"].logits.dtype)],
+        threshold=THRESHOLDS[dtype],
     )
     layers = [_layer_error("input", "images", case.inputs, {})]
     for name, row in table.items():
         gradients = {side: trace.activation_gradients for side, trace in traces.items()}
         layers.append(_layer_error(name, row.kind, _pick(case.acts, name), _pick(gradients, name)))
-    first = next((layer.name for layer in layers if not layer.activation <= case.threshold), None)
-    cause = ""
+    first, cause = _first_part(layers, dtype), ""
     if first is not None:
-        cause = _explain_input(case) if first == "input" else _explain(case, table[first])
-    return Microscope(network=spec.name, threshold=case.threshold, layers=tuple(layers), first=first, cause=cause)
+        # A mistake explains what was seen if what it gives is ten times nearer than the other twin is.
+        difference = first.activation if np.isfinite(first.activation) else 1.0
+        case.threshold = min(case.threshold, difference / 10)
+        cause = _explain_input(case) if first.name == "input" else _explain(case, table[first.name])
+    else:
+        first = next((x for x in reversed(layers) if x.gradient and x.gradient > GRADIENT_THRESHOLDS[dtype]), None)
+        cause = GRADIENTS_PART if first else ""
+    return Microscope(
+        network=spec.name,
+        threshold=THRESHOLDS[dtype],
+        gradient_threshold=GRADIENT_THRESHOLDS[dtype],
+        layers=tuple(layers),
+        first=first.name if first else None,
+        cause=cause,
+    )
+
+
+def _first_part(layers: list[LayerError], dtype: str) -> LayerError | None:
+    """Return the first layer whose activations part."""
+    worst = 0.0
+    for layer in layers:
+        jumps = layer.activation > max(JUMP_THRESHOLDS[dtype], JUMP * worst)
+        if jumps or not layer.activation <= THRESHOLDS[dtype]:
+            return layer
+        worst = max(worst, layer.activation)
+    return None
+
+
+def _check_inputs(spec: ResNetSpec, torch_inputs: Array, keras_inputs: Array, labels: Array | None) -> None:
+    for title, inputs, axis in (("PyTorch", torch_inputs, 1), ("Keras", keras_inputs, 3)):
+        layout = "N, C, H, W" if axis == 1 else "N, H, W, C"
+        if np.ndim(inputs) != 4 or np.shape(inputs)[axis] != spec.in_channels:
+            raise InputError(
+                f"the images for {title} have shape {np.shape(inputs)}; wanted is ({layout}) with {spec.in_channels} "
+                "channels"
+            )
+    if labels is None:
+        return
+    values = np.asarray(labels)
+    whole = values.dtype.kind in "iu" and values.shape == (len(torch_inputs),)
+    if not whole or values.min() < 0 or values.max() >= spec.num_classes:
+        raise InputError(
+            f"labels are {values.tolist()}; wanted are {len(torch_inputs)} whole numbers, 0 to {spec.num_classes - 1}"
+        )
+
+
+def _run(backend: Backend, model: Any, inputs: Array, labels: Array | None, training: bool | None) -> Trace:
+    try:
+        return backend.trace(model, inputs, labels, training=training)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        if isinstance(error, InputError):
+            raise
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"the {backend.TITLE} model cannot be run ({reason}); look at its strides and channels, or compare its "
+            "layers with shared.compare.compare_models"
+        ) from error
 
 
 def _pick(sides: dict[str, dict[str, Array]], name: str) -> dict[str, Array]:

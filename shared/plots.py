@@ -17,9 +17,14 @@ if TYPE_CHECKING:
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#666666"  # Okabe and Ito's palette
 
 
-def _new_figure(width: float, height: float) -> tuple[Any, Any]:
+def check_matplotlib() -> None:
+    """Raise `MissingPackageError` if no figure can be drawn."""
     if not is_installed("matplotlib"):
-        raise MissingPackageError(f"a figure needs matplotlib; install it with: {install_command('notebooks')}")
+        raise MissingPackageError(f"a figure needs matplotlib; install it with: {install_command('figures')}")
+
+
+def _new_figure(width: float, height: float) -> tuple[Any, Any]:
+    check_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -67,7 +67,7 @@ def _check_sequence(where: str, value: object) -> tuple[int, ...]:
     if not entries:
         raise InputError(f"{where} is empty; allowed is a list of whole numbers, one for each stage")
     for index, entry in enumerate(entries):
-        check_whole(f"{where}[{index}]", entry, 1)
+        check_whole(f"{where}[{index}]", entry, 1, 100_000)
     return entries
 
 
@@ -201,9 +201,8 @@ class ResNetSpec:
             )
         if not isinstance(self.stem, StemSpec):
             raise InputError(f"stem is {self.stem!r}; allowed is a StemSpec")
-        check_whole("in_channels", self.in_channels, 1)
-        check_whole("num_classes", self.num_classes, 1)
-        check_whole("input_size", self.input_size, 1)
+        check_whole("in_channels", self.in_channels, 1, 10_000)
+        check_whole("num_classes", self.num_classes, 1, 1_000_000)
         _check_choice("shortcut", self.shortcut, SHORTCUT_OPTIONS)
         _check_odd("shortcut_kernel_size", self.shortcut_kernel_size)
         for name in ("shortcut_norm", "stride_in_1x1", "conv_bias", "zero_init_residual"):
@@ -254,7 +253,7 @@ class ResNetSpec:
 
     def check_input_size(self, input_size: int) -> None:
         """Raise `InputError` if images of `input_size` pixels are too small for the network's strides."""
-        check_whole("input_size", input_size, 1)
+        check_whole("input_size", input_size, 1, 16_384)
         if input_size < self.min_input_size:
             raise InputError(
                 f"input_size is {input_size}, too small for the strides of {self.name} "
@@ -338,9 +337,10 @@ class ResNetSpec:
 
 
 def check_fields(overrides: Iterable[str]) -> None:
-    """Raise `InputError` for the first name that is no field of `ResNetSpec`, with the nearest that are."""
+    """Raise `InputError` for the first name that is no field of `ResNetSpec`, with the nearest ones, or all."""
     known = [entry.name for entry in fields(ResNetSpec)]
     for name in overrides:
         if name not in known:
-            close = ", ".join(nearest(name, known))
-            raise InputError(f"ResNetSpec has no field {name!r}; nearest are {close}")
+            close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+            hint = f"nearest are {', '.join(close)}" if close else f"the fields are {', '.join(known)}"
+            raise InputError(f"ResNetSpec has no field {name!r}; {hint}")

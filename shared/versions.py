@@ -19,7 +19,8 @@ TESTED = {
 EXTRAS = {
     "torch": ("torch",),
     "tf": ("tensorflow", "keras"),
-    "notebooks": ("jupyterlab", "matplotlib"),
+    "notebooks": ("jupyterlab",),
+    "figures": ("matplotlib",),
     "images": ("pillow",),
 }
 
@@ -38,6 +39,6 @@ def is_installed(module: str) -> bool:
 
 
 def install_command(extra: str) -> str:
-    """Return the command that installs what `extra` ("torch", "tf", "notebooks", "images") stands for."""
+    """Return the command that installs what `extra` ("torch", "tf", "figures", ...) stands for."""
     packages = " ".join(f"{package}=={TESTED[package]}" for package in EXTRAS[extra])
     return f"{sys.executable} -m pip install {packages}"

@@ -134,9 +134,17 @@ def fit(
 
     Returns the arrays to set and a report. `strict=False` takes what fits and reports the rest;
     `new_head=True` lets only the last layer differ, as with a changed `num_classes`. Otherwise one
-    `WeightsError` lists everything that is missing, unexpected, misshapen or not a number. Nothing is set here.
+    `WeightsError` lists everything that is missing, unexpected or misshapen. Nothing is set here.
     """
-    arrays = {name: np.asarray(array) for name, array in arrays.items() if not name.endswith("num_batches_tracked")}
+    if not isinstance(arrays, Mapping):
+        raise InputError(
+            f"the weights are a {type(arrays).__name__}; wanted is a dict of arrays, as get_weights returns"
+        )
+    arrays = {
+        name: np.asarray(array.detach() if hasattr(array, "detach") else array)  # also PyTorch's parameters
+        for name, array in arrays.items()
+        if not name.endswith("num_batches_tracked")
+    }
     for name, array in arrays.items():
         if array.dtype.kind not in "fiu" and array.dtype.name != "bfloat16":
             raise WeightsError(f"{name} holds {array.dtype.name} values; allowed are real numbers")

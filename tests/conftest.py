@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -21,11 +23,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite the expected printouts in tests/golden")
 
 
+@functools.cache
+def load_once(name: str) -> ModuleType:
+    """Load a backend and take what it brought along out of the garbage collector's sight, which saves a minute."""
+    package = load_backend(name)
+    gc.collect()
+    gc.freeze()
+    return package
+
+
 def backend(name: str) -> ModuleType:
     missing = missing_modules(name)
     if missing:
         pytest.skip(f"{BACKENDS[name][2]} is not installed ({', '.join(missing)} missing)")
-    return load_backend(name)
+    return load_once(name)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_models() -> Iterator[None]:
+    """Models are cycles of objects: without this those of earlier files would fill the memory."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture

@@ -306,6 +306,58 @@ def test_gradients_are_shown_where_there_are_labels(look):
     assert seen.layers[0].gradient is None
 
 
+def test_a_small_wrong_eps_is_found_in_float32_too(torch_twin, keras_twin):
+    """It stays below what rounding may add up to in a deep network, but it comes all at once."""
+    spec = get_spec("resnet14_cifar_conv3x3")
+    images = random_images(spec, 32, 2, 0)
+    models = []
+    for twin in (torch_twin, keras_twin):
+        models.append(twin.create_model(spec))
+        twin.set_weights(models[-1], lively_weights(spec, 0))
+    models[0].eval().layer2[0].bn1.eps = 1e-3
+    inputs = [twin.from_nhwc(images, model) for twin, model in zip((torch_twin, keras_twin), models, strict=True)]
+    seen = examine(spec, *models, *inputs)
+    assert seen.first == "layer2.0.bn1"
+    assert seen.cause.startswith("in PyTorch, eps is 0.00")
+    assert seen.layers[-1].activation < 1e-3
+
+
+def test_a_wrong_gradient_is_found_though_all_activations_agree(look):
+    def spoil(torch_model, keras_model):
+        torch_model.layer2[0].conv2.register_full_backward_hook(lambda module, into, out: (into[0] * 2,))
+
+    seen = look(SPEC, spoil, labels=random_labels(SPEC, 2, 0))
+    assert not seen.equal
+    assert seen.first == "layer2.0.relu1"  # the first, seen from the loss, that gets the wrong gradient
+    assert "all activations agree, but from here backwards the gradients do not" in seen.cause
+
+
+def test_what_cannot_be_looked_at_is_said_in_one_line(look, torch_twin, keras_twin):
+    def wrong_stride(torch_model, keras_model):
+        torch_model.layer2[0].conv1.stride = (1, 1)
+
+    with pytest.raises(InputError, match=r"the PyTorch model cannot be run .*; look at its strides"):
+        look(SPEC, wrong_stride)
+    with pytest.raises(InputError, match=r"images for PyTorch have shape \(2, 64, 64, 3\); wanted is \(N, C, H, W\)"):
+        look(SPEC, inputs=lambda t, k: (k, k))
+    with pytest.raises(InputError, match=r"labels are \[1, 77\]; wanted are 2 whole numbers, 0 to 9"):
+        look(SPEC, labels=np.array([1, 77]))
+    with pytest.raises(InputError, match="labels are"):
+        look(SPEC, labels=np.array([1, 2, 3]))
+    with pytest.raises(InputError, match="this is no PyTorch model but a keras"):
+        look(SPEC, lambda torch_model, keras_model: (keras_model, torch_model))
+    seen = look(get_spec(SPEC, depths=(2, 2, 2, 2)), lambda t, k: None)
+    assert seen.equal
+
+
+def test_the_wrong_spec_is_suspected(torch_twin, keras_twin):
+    spec = get_spec("resnet14_cifar_conv3x3")
+    models = [twin.create_model(spec, seed=0, dtype="float64") for twin in (torch_twin, keras_twin)]
+    images = random_images(spec, 32, 2, 0)
+    seen = examine("resnet20_cifar", models[0].eval(), models[1], images.transpose(0, 3, 1, 2), images)
+    assert "neither model has such a layer; is resnet20_cifar the right spec?" in seen.cause
+
+
 def test_the_microscope_shows_a_table_html_and_a_figure(look, tmp_path):
     def spoil(torch_model, keras_model):
         torch_model.layer2[0].bn1.eps = 0.5

@@ -81,6 +81,8 @@ def test_the_python_of_the_readme_runs(run_python, torch_twin, keras_twin):
     result = run_python("\n".join(blocks))
     assert result.returncode == 0, result.stderr
     assert "✓ resnet18 at 224x224" in result.stdout
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("largest difference of the logits")]
+    assert float(line.split()[-1]) < 1e-4
 
 
 def test_links_of_the_documents_lead_somewhere():

@@ -33,6 +33,8 @@ def test_the_catalog_holds_the_promised_networks_and_each_says_where_it_comes_fr
     ("overrides", "field", "value"),
     [
         ({"depths": (2, 0, 2, 2)}, "depths[1]", "0"),
+        ({"num_classes": 10**12}, "num_classes", "1000000000000"),
+        ({"input_size": 10**9}, "input_size", "1000000000"),
         ({"depths": (2, -1, 2, 2)}, "depths[1]", "-1"),
         ({"depths": (True, 2, 2, 2)}, "depths[0]", "True"),
         ({"depths": (2.0, 2, 2, 2)}, "depths[0]", "2.0"),
@@ -88,8 +90,10 @@ def test_a_bad_stem_is_refused(stem):
 def test_unknown_names_and_fields_list_the_nearest_ones():
     with pytest.raises(InputError, match=r"unknown network 'resnet51'; nearest are resnet50"):
         get_spec("resnet51")
-    with pytest.raises(InputError, match="unknown network 18"):
+    with pytest.raises(InputError, match="by its name or a ResNetSpec, not by a int"):
         get_spec(18)
+    with pytest.raises(InputError, match="no field 'xyzzy'; the fields are name, block, depths"):
+        get_spec("resnet18", xyzzy=1)
     with pytest.raises(InputError, match=r"no field 'num_clases'; nearest are num_classes"):
         get_spec("resnet18", num_clases=10)
 

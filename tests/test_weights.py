@@ -100,6 +100,17 @@ def test_arrays_that_are_no_real_numbers_are_refused(twin, value):
         twin.set_weights(model, {**lively_weights(TINY, 0), "bn1.bias": value})
 
 
+def test_a_model_of_the_other_framework_and_other_mistakes_are_said_in_one_line(torch_twin, keras_twin):
+    torch_model, keras_model = torch_twin.create_model(TINY, seed=0), keras_twin.create_model(TINY, seed=0)
+    with pytest.raises(InputError, match="this is no PyTorch model but a keras"):
+        torch_twin.get_weights(keras_model)
+    with pytest.raises(InputError, match="this is no Keras model but a resnet_torch"):
+        keras_twin.set_weights(torch_model, {})
+    with pytest.raises(InputError, match="the weights are a list; wanted is a dict"):
+        torch_twin.set_weights(torch_model, keras_model.get_weights())
+    keras_twin.set_weights(keras_model, dict(torch_model.state_dict(keep_vars=True)))  # PyTorch's own tensors do
+
+
 def test_batch_counters_are_no_weights():
     weights = lively_weights(TINY, 0)
     _, report = fit(weight_shapes(TINY), {**weights, "bn1.num_batches_tracked": np.int64(3)})
