@@ -96,8 +96,33 @@ def run_python() -> Callable[..., subprocess.CompletedProcess[str]]:
 
 
 @pytest.fixture
+def call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the `resnet-twins` command in an empty folder, inside this process, which has the frameworks loaded."""
+
+    def run(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
+        from shared.cli import main
+
+        for name, value in {"COLUMNS": "140", **env}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["resnet-twins", *map(str, arguments)])
+        capsys.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        shown = capsys.readouterr()
+        return subprocess.CompletedProcess(sys.argv, code, shown.out, shown.err)
+
+    return run
+
+
+@pytest.fixture
 def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run the `resnet-twins` command in an empty folder; extra keywords are environment variables."""
+    """Run the `resnet-twins` command in an empty folder and a fresh process; keywords are environment variables."""
 
     def run(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -68,9 +68,9 @@ def test_models_fits_a_narrow_terminal(command):
     ],
 )
 def test_bad_input_is_answered_with_one_line_and_exit_code_2(
-    command, tmp_path, torch_twin, keras_twin, arguments, message
+    call, tmp_path, torch_twin, keras_twin, arguments, message
 ):
-    result = command(*arguments)
+    result = call(*arguments)
     assert result.returncode == 2
     assert message in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
@@ -82,14 +82,14 @@ def test_bad_input_is_answered_with_one_line_and_exit_code_2(
 def test_compare_prints_a_table_a_verdict_and_the_reasons(command, torch_twin, keras_twin):
     result = command("compare", "resnet50", "--by", "stage")
     assert result.returncode == 0, result.stderr
-    assert result.stderr == ""
+    assert result.stderr == ""  # in a fresh process: TensorFlow keeps quiet
     assert "25,557,032" in result.stdout
     assert "✓ resnet50 at 224x224" in result.stdout
     assert "25,636,712" in result.stdout
 
 
-def test_compare_writes_a_file(command, tmp_path, torch_twin, keras_twin):
-    result = command(
+def test_compare_writes_a_file(call, tmp_path, torch_twin, keras_twin):
+    result = call(
         "compare", "resnet18", "--input-size", "64", "--num-classes", "10", "--format", "json", "-o", "x.json"
     )
     assert result.returncode == 0, result.stderr
@@ -104,8 +104,8 @@ def test_compare_in_a_terminal_that_knows_no_ticks(command, torch_twin, keras_tw
     assert "resnet8_digits" in result.stdout
 
 
-def test_verify_prints_each_difference_beside_its_tolerance(command, torch_twin, keras_twin):
-    result = command("verify", "resnet8_digits", "resnet20_cifar", "--dtype", "float64")
+def test_verify_prints_each_difference_beside_its_tolerance(call, torch_twin, keras_twin):
+    result = call("verify", "resnet8_digits", "resnet20_cifar", "--dtype", "float64")
     assert result.returncode == 0, result.stdout + result.stderr
     assert "gradients, worst" in result.stdout
     assert "allowed 1e-11" in result.stdout
@@ -130,21 +130,21 @@ def test_verify_ends_with_exit_code_1_on_a_miss(run_python, torch_twin, keras_tw
     assert "1 of 10 checks missed; the first: resnet8_digits, float64, logits, eval mode" in result.stdout
 
 
-def test_microscope_shows_the_layers_and_draws_them(command, tmp_path, torch_twin, keras_twin):
+def test_microscope_shows_the_layers_and_draws_them(call, tmp_path, torch_twin, keras_twin):
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
-    result = command("microscope", "resnet8_digits", "--output", "x.png")
+    result = call("microscope", "resnet8_digits", "--output", "x.png")
     assert result.returncode == 0, result.stderr
     assert "layer2.0.downsample.1" in result.stdout
     assert "the twins agree" in result.stdout
     assert (tmp_path / "x.png").exists()
 
 
-def test_convert_says_what_it_wrote(command, tmp_path, torch_twin, keras_twin):
+def test_convert_says_what_it_wrote(call, tmp_path, torch_twin, keras_twin):
     torch_twin.save_weights(torch_twin.create_model("resnet8_digits", seed=0), tmp_path / "a.safetensors")
-    result = command("convert", "a.safetensors", "b.keras")
+    result = call("convert", "a.safetensors", "b.keras")
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip() == "wrote b.keras: resnet8_digits, 77,754 parameters, 10 classes"
-    result = command("convert", "a.safetensors", "c.pth", "--model", "resnet20_cifar")
+    result = call("convert", "a.safetensors", "c.pth", "--model", "resnet20_cifar")
     assert result.returncode == 2
     assert "the weights do not fit the model" in result.stderr
     assert not (tmp_path / "c.pth").exists()
@@ -161,14 +161,14 @@ def test_demo_shows_depths_ticks_a_network_and_equal_predictions(command, torch_
     assert result.stderr == ""
 
 
-def test_demo_in_a_narrow_terminal(command, torch_twin, keras_twin):
-    result = command("demo", COLUMNS="60")
+def test_demo_in_a_narrow_terminal(call, torch_twin, keras_twin):
+    result = call("demo", COLUMNS="60")
     assert result.returncode == 0
     assert "…" not in result.stdout
 
 
-def test_doctor_lists_versions_devices_and_the_cache(command, tmp_path, twin):
-    result = command("doctor", RESNET_TWINS_DATA=str(tmp_path))
+def test_doctor_lists_versions_devices_and_the_cache(call, tmp_path, twin):
+    result = call("doctor", RESNET_TWINS_DATA=str(tmp_path))
     assert result.returncode == 0, result.stdout + result.stderr
     assert f"{twin.TITLE}" in result.stdout
     assert f"resnet-twins         {__version__}" in result.stdout
@@ -281,7 +281,7 @@ def test_ctrl_c_is_one_line(torch_twin, keras_twin):
 
 
 @pytest.mark.parametrize("kind", ["folder", "tar"])
-def test_evaluate_counts_right_and_differing_predictions(command, tmp_path, torch_twin, keras_twin, kind):
+def test_evaluate_counts_right_and_differing_predictions(call, tmp_path, torch_twin, keras_twin, kind):
     """On the shipped digits written as pictures: the same 358 of 360 as in the demo."""
     image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
     from shared.demo import read_digits
@@ -300,12 +300,12 @@ def test_evaluate_counts_right_and_differing_predictions(command, tmp_path, torc
         source = tmp_path / "pictures.tar.xz"
     weights = ROOT / "shared" / "assets" / "resnet8_digits.safetensors"
     scaling = ("--mean", "0.5", "--std", "0.5")
-    result = command("evaluate", weights, source, *scaling)
+    result = call("evaluate", weights, source, *scaling)
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("top-1 99.44% (358 of 360 right)") == 2
     assert "0 of 360 predictions differ" in result.stdout
     assert "1 pictures did not decode and were skipped: digit3/broken.png" in result.stdout
-    limited = command(
+    limited = call(
         "evaluate", weights, source, "--mean", "0.5", "--std", "0.5", "--limit", "20", "--framework", "torch"
     )
     assert "on 20 pictures" in limited.stdout
@@ -316,18 +316,18 @@ def test_evaluate_counts_right_and_differing_predictions(command, tmp_path, torc
         (["--limit", "0"], "limit is 0"),
         (["--model", "resnet20_cifar"], "do not fit"),
     ]:
-        refused = command("evaluate", weights, source, *options)
+        refused = call("evaluate", weights, source, *options)
         assert (refused.returncode, message in refused.stderr) == (2, True), refused.stderr
 
 
-def test_the_real_checkpoint_on_real_photographs(command, torch_twin, keras_twin, real_data):
+def test_the_real_checkpoint_on_real_photographs(call, torch_twin, keras_twin, real_data):
     """Somebody else's weights in both twins, on 300 of the CIFAR-10 test images (as JPEG files)."""
     pytest.importorskip("PIL", reason="Pillow is not installed")
     checkpoint = real_data / "checkpoints" / "resnet20-cifar10.th"
     pictures = real_data / "cifar-10" / "cifar-10-jpeg.tar.xz"
     if not (checkpoint.exists() and pictures.exists()):
         pytest.skip("the CIFAR checkpoint or the CIFAR-10 pictures are not in $RESNET_TWINS_DATA")
-    result = command("evaluate", checkpoint, pictures, "--limit", "300")
+    result = call("evaluate", checkpoint, pictures, "--limit", "300")
     assert result.returncode == 0, result.stdout + result.stderr
     assert "0 of 300 predictions differ" in result.stdout
     right = [int(line.split("(")[1].split()[0]) for line in result.stdout.splitlines() if "top-1" in line]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 
 import numpy as np
@@ -26,7 +27,12 @@ def test_the_familiar_names_build_the_familiar_networks(twin, name):
     assert getattr(twin, name)(input_size=32).spec == get_spec(name, input_size=32)
 
 
-@pytest.mark.parametrize("name", sorted(set(SPECS) - {"resnet1202_cifar", "plain1202_cifar"}))
+def deep_ones_slow(names):
+    deep = re.compile("101|110|152|164|1202")
+    return [pytest.param(name, marks=pytest.mark.slow) if deep.search(name) else name for name in names]
+
+
+@pytest.mark.parametrize("name", deep_ones_slow(SPECS))
 def test_every_weight_has_the_name_and_shape_of_the_table(twin, name):
     model = twin.create_skeleton(get_spec(name))
     if twin.TITLE == "PyTorch":  # on the "meta" device: shapes without values
@@ -174,8 +180,15 @@ def test_a_keras_model_opens_in_a_process_without_this_package(keras_twin, tmp_p
         assert b"resnet_tf" not in archive.read("config.json")
 
 
-@pytest.mark.parametrize("backend", ["torch", "jax"])
-@pytest.mark.parametrize("name", ["resnet20_cifar", "preact_resnet18"])
+@pytest.mark.parametrize(
+    ("backend", "name"),
+    [
+        ("torch", "preact_resnet18"),
+        ("jax", "resnet20_cifar"),
+        pytest.param("torch", "resnet20_cifar", marks=pytest.mark.slow),
+        pytest.param("jax", "preact_resnet18", marks=pytest.mark.slow),
+    ],
+)
 def test_the_keras_twin_also_runs_on_keras_other_backends(keras_twin, tmp_path, run_python, backend, name):
     pytest.importorskip(backend, reason=f"{backend} is not installed")
     spec = get_spec(name, input_size=33)

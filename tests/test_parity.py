@@ -16,17 +16,15 @@ from shared.weights import lively_weights
 #: One of every kind of block, shortcut, stem, bias and stride position; `resnet-twins verify --all` runs the rest.
 QUICK = [
     "resnet18",
-    "resnet50",
     "resnet50_keras",
     "resnet20_cifar",
     "plain20_cifar",
     "preact_resnet18",
-    "preact_resnet50",
-    "preact_resnet110_cifar",
     "resnet18_d2l",
     "resnet14_cifar_conv3x3",
     "resnet8_digits",
 ]
+BIG = ["resnet50", "preact_resnet50", "preact_resnet110_cifar"]
 
 
 def assert_passes(spec, dtype):
@@ -37,7 +35,7 @@ def assert_passes(spec, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in BIG)])
 def test_the_twins_agree(torch_twin, keras_twin, name, dtype):
     checked = assert_passes(SPECS[name], dtype)
     assert {what for what, kind in TOLERANCES if kind == dtype} <= checked
@@ -51,7 +49,8 @@ def test_the_deepest_twins_agree_in_float64(torch_twin, keras_twin, name):
 
 VARIANTS = {
     "option C": replace(SPECS["resnet18"], shortcut="C"),
-    "option A in a bottleneck": replace(SPECS["resnet50"], shortcut="A"),
+    "option A in a bottleneck": replace(SPECS["resnet50"], shortcut="A", depths=(1, 1, 1, 1)),
+    "pre-activation bottleneck": replace(SPECS["preact_resnet50"], depths=(2, 1, 1, 1)),
     "odd number of new channels": replace(SPECS["resnet20_cifar"], depths=(1, 1), widths=(16, 33)),
     "two blocks, five stages": replace(SPECS["resnet18"], depths=(1,) * 5, widths=(8, 16, 32, 64, 64)),
     "odd input, stride 2 without a pool": replace(
