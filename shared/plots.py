@@ -36,7 +36,7 @@ def _new_figure(width: float, height: float) -> tuple[Any, Any]:
 def plot_microscope(seen: Microscope, path: str | Path | None = None) -> Any:
     """Draw each layer's relative error on a logarithmic scale, with the threshold and the first layer that parts."""
     layers = seen.layers
-    figure, axes = _new_figure(9, 4.8)
+    figure, axes = _new_figure(11, 4.8)
     positions = np.arange(len(layers))
     floor = 1e-17
     activations = np.array([max(layer.activation, floor) for layer in layers])
@@ -44,7 +44,7 @@ def plot_microscope(seen: Microscope, path: str | Path | None = None) -> Any:
     axes.semilogy(positions, activations, "o-", color=BLUE, markersize=4, linewidth=1, label="activations")
     if not np.isnan(gradients).all():
         axes.semilogy(positions, gradients, "x--", color=ORANGE, markersize=4, linewidth=1, label="gradients")
-    axes.axhline(seen.threshold, color=GREY, linestyle=":", label=f"threshold {seen.threshold:g}")
+    axes.axhline(seen.threshold, color=GREY, linestyle=":", label=f"threshold {seen.threshold:.1e}")
     step = max(1, len(layers) // 30)
     shown = set(range(0, len(layers), step))
     if seen.first is not None:
@@ -66,7 +66,7 @@ def plot_microscope(seen: Microscope, path: str | Path | None = None) -> Any:
     axes.set_ylabel("relative error (0 is drawn at 1e-17)")
     axes.set_title(f"{seen.network}: PyTorch and Keras, same weights, same images")
     axes.grid(axis="y", alpha=0.3)
-    axes.legend(loc="upper left", bbox_to_anchor=(0, 0.9))
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     if path is not None:
         with replacing(path) as temporary:
             figure.savefig(temporary, dpi=150)
