@@ -15,7 +15,7 @@ from shared import __version__
 from shared.catalog import SPECS
 from shared.doctor import data_cache
 from shared.versions import TESTED, install_command
-from tests.conftest import ROOT
+from tests.conftest import ROOT, backend
 
 
 def test_version_and_help(command):
@@ -207,6 +207,7 @@ main()
 )
 @pytest.mark.parametrize("arguments", [("compare", "resnet18"), ("verify",), ("microscope", "resnet18"), ("demo",)])
 def test_an_absent_framework_is_one_line_with_the_command_that_installs_it(run_python, hidden, extra, title, arguments):
+    backend("torch" if extra == "tf" else "tf")  # the other one must be there, or it would be the first to be missed
     result = run_python(HIDE.format(hidden=hidden, arguments=arguments))
     assert result.returncode == 2
     last = result.stderr.strip().splitlines()[-1]
