@@ -111,16 +111,17 @@ def missing_modules(name: str) -> list[str]:
     return [module for module in BACKENDS[name][1] if not is_installed(module)]
 
 
-def check_installed(name: str) -> None:
+def check_installed(*names: str) -> None:
     """Raise `InputError` for an unknown backend, `MissingPackageError` for one whose framework is not installed."""
-    if name not in BACKENDS:
-        raise InputError(f"unknown framework {name!r}; allowed is one of {', '.join(BACKENDS)}")
-    missing = missing_modules(name)
-    if missing:
-        title = BACKENDS[name][2]
-        raise MissingPackageError(
-            f"{title} is not installed ({', '.join(missing)} missing); install it with: {install_command(name)}"
-        )
+    for name in names:
+        if name not in BACKENDS:
+            raise InputError(f"unknown framework {name!r}; allowed is one of {', '.join(BACKENDS)}")
+        missing = missing_modules(name)
+        if missing:
+            title = BACKENDS[name][2]
+            raise MissingPackageError(
+                f"{title} is not installed ({', '.join(missing)} missing); install it with: {install_command(name)}"
+            )
 
 
 def load_backend(name: str) -> Backend:

@@ -220,8 +220,7 @@ def verify(
     if all_networks and names:
         raise InputError("--all and names exclude each other; give one of them")
     specs = [get_spec(name) for name in (SPECS if all_networks else names or ["resnet18"])]
-    for backend in BACKENDS:
-        check_installed(backend)
+    check_installed(*BACKENDS)
     dtypes = [dtype.value] if dtype else [entry.value for entry in reversed(Dtype)]
     screen, checks = console(), []
     screen.print("Same weights and images in PyTorch and Keras; relative differences.\n")
@@ -392,8 +391,7 @@ def demo() -> None:
     from shared.compare import short_number
     from shared.table import count_macs, count_parameters
 
-    for name in BACKENDS:
-        check_installed(name)
+    check_installed(*BACKENDS)
     screen, start = console(), time.monotonic()
     screen.rule("[bold]1. One table")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")

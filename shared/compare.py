@@ -43,6 +43,12 @@ WIDE = 125
 LEFT_ALIGNED = ("layer", "kind", "equal", "=")
 
 
+def check_level(by: str) -> None:
+    """Raise `InputError` unless `by` says what one line stands for."""
+    if by not in LEVELS:
+        raise InputError(f"by is {by!r}; allowed is one of {', '.join(LEVELS)}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class CompareRow:
     """One line of the comparison: a layer, or the sum over a block or a stage.
@@ -312,8 +318,7 @@ class Comparison:
 
     def grouped(self, by: str) -> Comparison:
         """Return the same comparison, shown by "layer", "block" or "stage"."""
-        if by not in LEVELS:
-            raise InputError(f"by is {by!r}; allowed is one of {', '.join(LEVELS)}")
+        check_level(by)
         return replace(self, by=by)
 
     def lines(self) -> list[CompareRow]:
@@ -437,10 +442,8 @@ def compare(name: str | ResNetSpec, *, by: str = "layer", **overrides: Any) -> C
     or "stage". Raises `InputError` for bad input, also if a framework is not installed.
     """
     spec = get_spec(name, **overrides)
-    if by not in LEVELS:
-        raise InputError(f"by is {by!r}; allowed is one of {', '.join(LEVELS)}")
-    for framework in BACKENDS:
-        check_installed(framework)
+    check_level(by)
+    check_installed(*BACKENDS)
     backends: list[Backend] = [load_backend(framework) for framework in BACKENDS]
     torch_model, keras_model = (backend.create_skeleton(spec) for backend in backends)
     return compare_models(spec, torch_model, keras_model, spec.input_size, by)

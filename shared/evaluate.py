@@ -146,8 +146,7 @@ def evaluate(
     if limit is not None:
         check_whole("limit", limit, 1)
     frameworks = tuple(frameworks)
-    for name in frameworks:
-        check_installed(name)
+    check_installed(*frameworks)
     found = read_weights(weights)
     spec = choose_spec(found, weights, model)
     if len(mean) not in (1, spec.in_channels) or len(std) not in (1, spec.in_channels) or min(std) <= 0:

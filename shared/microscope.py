@@ -542,8 +542,7 @@ def microscope(
     spec = probe_spec(spec) if input_size is None else get_spec(spec, input_size=input_size)
     if dtype not in THRESHOLDS:
         raise InputError(f"dtype is {dtype!r}; allowed is one of {', '.join(THRESHOLDS)}")
-    for framework in BACKENDS:
-        check_installed(framework)
+    check_installed(*BACKENDS)
     backends = [load_backend(framework) for framework in BACKENDS]
     weights = lively_weights(spec, seed, tame=True)
     images = random_images(spec, spec.input_size, 2, seed)
