@@ -11,3 +11,7 @@ class MissingPackageError(InputError, ImportError):
 
 class WeightsError(InputError):
     """Weights that do not fit a model, or a file that holds no usable weights."""
+
+
+class TrainingError(Exception):
+    """Training had to stop. The command line prints its text as one line and ends with exit code 1."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shared.errors import MissingPackageError
 from shared.files import replacing
@@ -14,7 +16,7 @@ from shared.versions import install_command, is_installed
 if TYPE_CHECKING:
     from shared.microscope import Microscope
 
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#666666"  # Okabe and Ito's palette
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"  # Okabe and Ito's palette
 
 
 def check_matplotlib() -> None:
@@ -23,14 +25,20 @@ def check_matplotlib() -> None:
         raise MissingPackageError(f"a figure needs matplotlib; install it with: {install_command('figures')}")
 
 
-def _new_figure(width: float, height: float) -> tuple[Any, Any]:
+def _new_figure(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
     check_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, figure.add_subplot()
+    return figure, figure.subplots(1, columns)
+
+
+def _save(figure: Any, path: str | Path | None) -> None:
+    if path is not None:
+        with replacing(path) as temporary:
+            figure.savefig(temporary, dpi=150)
 
 
 def plot_microscope(seen: Microscope, path: str | Path | None = None) -> Any:
@@ -67,7 +75,78 @@ def plot_microscope(seen: Microscope, path: str | Path | None = None) -> Any:
     axes.set_title(f"{seen.network}: PyTorch and Keras, same weights, same images")
     axes.grid(axis="y", alpha=0.3)
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
-    if path is not None:
-        with replacing(path) as temporary:
-            figure.savefig(temporary, dpi=150)
+    _save(figure, path)
+    return figure
+
+
+Row = Mapping[str, float]
+#: Colour, line style and marker of each curve in turn: they also differ in grey.
+LINES = ((BLUE, "-", "o"), (ORANGE, "--", "s"), (GREEN, "-.", "^"), (GREY, ":", "D"))
+
+
+def epoch_means(rows: Sequence[Row], column: str) -> tuple[list[float], list[float]]:
+    """Return the epochs and the mean of a column over each one's steps, of epochs that have values."""
+    values: dict[float, list[float]] = {}
+    for row in rows:
+        if column in row:
+            values.setdefault(row["epoch"], []).append(row[column])
+    return list(values), [sum(each) / len(each) for each in values.values()]
+
+
+def plot_curves(runs: Mapping[str, Sequence[Row]], title: str, path: str | Path | None = None) -> Any:
+    """Draw loss, accuracy and learning rate of one run or several over the epochs.
+
+    `runs` maps a label to the rows of `metrics.csv`. Training values are means over the steps of an epoch.
+    """
+    figure, (left, middle, right) = _new_figure(13, 4.2, columns=3)
+    names = {"torch": "PyTorch", "tf": "Keras"}
+    for (label, rows), (colour, _, marker) in zip(runs.items(), LINES, strict=False):
+        if not rows:
+            continue
+        label = names.get(label, label)
+        few = 8 if rows[-1]["epoch"] <= 40 else 0
+        for axes, what, factor in ((left, "loss", 1.0), (middle, "accuracy", 100.0)):
+            for split, style in (("train", ":"), ("test", "-")):
+                epochs, means = epoch_means(rows, f"{split}_{what}")
+                values = [factor * value for value in means]
+                mark = marker if split == "test" and few else None
+                axes.plot(epochs, values, style, color=colour, marker=mark, markersize=4, label=f"{label}, {split}")
+        per_epoch = sum(row["epoch"] == rows[0]["epoch"] for row in rows)
+        steps = [row["step"] / max(1, per_epoch) for row in rows]
+        right.plot(steps, [row["learning_rate"] for row in rows], color=colour, label=label)
+    left.set(xlabel="epoch", ylabel="cross-entropy (nats per image)", title="loss")
+    middle.set(xlabel="epoch", ylabel="right (%)", title="accuracy")
+    right.set(xlabel="epoch", ylabel="learning rate", title="learning rate")
+    right.set_ylim(bottom=0)
+    for axes in (left, middle, right):
+        axes.grid(alpha=0.3)
+    for axes in (left, middle):
+        if axes.lines:
+            axes.legend(frameon=False)
+    figure.suptitle(title)
+    _save(figure, path)
+    return figure
+
+
+def plot_confusion(
+    counts: NDArray[np.int64], classes: Sequence[str], title: str, path: str | Path | None = None
+) -> Any:
+    """Draw how often each true class (row) was taken for each class (column), in percent of the row."""
+    size = min(16.0, 3.0 + 0.55 * len(classes))
+    figure, axes = _new_figure(size + 0.8, size)
+    share = 100 * counts / np.maximum(1, counts.sum(1, keepdims=True))
+    image = axes.imshow(share, cmap="cividis", vmin=0, vmax=100)
+    if len(classes) <= 20:
+        for (row, column), value in np.ndenumerate(counts):
+            if value:
+                colour = "white" if share[row, column] < 50 else "black"
+                axes.text(column, row, f"{value}", ha="center", va="center", color=colour, fontsize=8)
+    ticks = range(len(classes))
+    axes.set_xticks(ticks, classes, rotation=90 if max(map(len, classes)) > 2 else 0)
+    axes.set_yticks(ticks, classes)
+    right = np.trace(counts)
+    axes.set(xlabel="predicted class", ylabel="true class")
+    axes.set_title(f"{title}: {right:,} of {counts.sum():,} test images right", fontsize=10)
+    figure.colorbar(image, ax=axes, label="share of the true class (%)", shrink=0.8)
+    _save(figure, path)
     return figure

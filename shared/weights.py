@@ -170,13 +170,21 @@ def fit(
     return good, report
 
 
-def write_safetensors(path: str | Path, arrays: Mapping[str, NDArray[Any]], spec: ResNetSpec) -> None:
-    """Write `arrays` and `spec` to `path`, which must end in `.safetensors`, whole or not at all."""
+def write_safetensors(
+    path: str | Path,
+    arrays: Mapping[str, NDArray[Any]],
+    spec: ResNetSpec,
+    extra: Mapping[str, str] | None = None,
+) -> None:
+    """Write `arrays` and `spec` to `path`, which must end in `.safetensors`, whole or not at all.
+
+    `extra` are further texts for the file's metadata, like the names of the classes.
+    """
     from safetensors.numpy import save_file
 
     if Path(path).suffix != ".safetensors":
         raise InputError(f"{path} does not end in .safetensors; `resnet-twins convert` writes other formats")
-    metadata = {"format": FORMAT, "spec": json.dumps(spec.to_dict())}
+    metadata = {"format": FORMAT, "spec": json.dumps(spec.to_dict()), **(extra or {})}
     plain = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     with replacing(path) as temporary:
         save_file(plain, str(temporary), metadata)

@@ -1,0 +1,324 @@
+"""Real data sets as plain arrays: found on disk or downloaded once, checked, and split into training and test images."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import struct
+import sys
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.download import Download, fetch
+from shared.errors import InputError
+from shared.pictures import decode, find_pictures
+from shared.spec import nearest
+
+#: Called with what is done, how much of it, and how much there is (0: not known).
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Images (N, H, W, C), whole numbers from 0 (black), and class numbers (N,)."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.labels)
+
+    def take(self, indices: Any) -> Split:
+        """Return the images with these numbers."""
+        return Split(images=self.images[indices], labels=self.labels[indices])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """Training and test images of the same classes. `highest` is the value of a white pixel.
+
+    `notes` say what was done to pictures on the way in, and which were skipped, with their number.
+    """
+
+    name: str
+    train: Split
+    test: Split
+    classes: tuple[str, ...]
+    highest: int = 255
+    notes: tuple[str, ...] = ()
+
+    @property
+    def channels(self) -> int:
+        """Channels of each image: 1 or 3."""
+        return int(self.train.images.shape[3])
+
+
+def data_cache() -> Path:
+    """Return the platform's cache folder for this package, whether or not it exists yet."""
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "resnet-twins"
+
+
+def data_folders(data_dir: str | Path | None = None) -> list[Path]:
+    """Return where data sets are looked for, in order: `data_dir`, `$RESNET_TWINS_DATA`, the cache folder."""
+    if data_dir is not None and not Path(data_dir).is_dir():
+        raise InputError(f"--data-dir is {str(data_dir)!r}, which is no folder")
+    named = os.environ.get("RESNET_TWINS_DATA")
+    return [Path(folder) for folder in (data_dir, named) if folder] + [data_cache()]
+
+
+def _find(names: Sequence[str], data_dir: str | Path | None) -> Path | None:
+    for folder in data_folders(data_dir):
+        for name in names:
+            if (folder / name).exists():
+                return folder / name
+    return None
+
+
+def digits_table() -> NDArray[np.uint8]:
+    """Return the 1797 digits that ship with the package, (N, 65): 8 x 8 values from 0 to 16, then the label."""
+    with as_file(files("shared") / "assets" / "digits.npy") as path:
+        table: NDArray[np.uint8] = np.load(path, allow_pickle=False)
+    return table
+
+
+def _digits(**_: Any) -> Dataset:
+    """Scikit-learn's digits; every fifth is held out for testing."""
+    table = digits_table()
+    both = Split(images=table[:, :64].reshape(-1, 8, 8, 1), labels=table[:, 64].astype(np.int64))
+    held_out = np.arange(len(table)) % 5 == 0
+    return Dataset(
+        name="digits",
+        train=both.take(~held_out),
+        test=both.take(held_out),
+        classes=tuple("0123456789"),
+        highest=16,
+    )
+
+
+FASHION_CLASSES = (
+    "t-shirt/top",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle boot",
+)
+FASHION_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
+#: File -> (SHA-256 of the official .gz file, SHA-256 of what is in it).
+FASHION_FILES = {
+    "train-images-idx3-ubyte.gz": (
+        "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+        "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    ),
+    "train-labels-idx1-ubyte.gz": (
+        "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+        "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    ),
+    "t10k-images-idx3-ubyte.gz": (
+        "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+        "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    ),
+    "t10k-labels-idx1-ubyte.gz": (
+        "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+        "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+    ),
+}
+
+
+def read_idx(path: Path, sha256: str) -> NDArray[np.uint8]:
+    """Read a gzipped IDX file: two zeros, the type (8: bytes), the number of axes, the size of each, the values.
+
+    `sha256` is that of the uncompressed content: how it was compressed does not matter. Raises `InputError`
+    for a file that is damaged, cut short or another one.
+    """
+    advice = f"delete it and it is downloaded anew, or put the right file there (SHA-256 of its content: {sha256})"
+    try:
+        content = gzip.decompress(path.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path} is damaged or only half there ({error}); {advice}") from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise InputError(f"{path} holds {len(content):,} bytes that are not those of Fashion-MNIST; {advice}")
+    axes = content[3]
+    shape = struct.unpack(f">{axes}I", content[4 : 4 + 4 * axes])
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
+
+
+def _fashion(*, data_dir: str | Path | None, progress: Progress | None, **_: Any) -> Dataset:
+    arrays = []
+    for name, (official, content) in FASHION_FILES.items():
+        path = _find([f"fashion-mnist/{name}", name], data_dir)
+        if path is None:
+            wanted = Download(url=f"{FASHION_URL}/{name}", sha256=official, path=data_cache() / "fashion-mnist" / name)
+            path = fetch(wanted, progress)
+        arrays.append(read_idx(path, content))
+    train_images, train_labels, test_images, test_labels = arrays
+    return Dataset(
+        name="fashion-mnist",
+        train=Split(images=train_images[..., None], labels=train_labels.astype(np.int64)),
+        test=Split(images=test_images[..., None], labels=test_labels.astype(np.int64)),
+        classes=FASHION_CLASSES,
+    )
+
+
+CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+#: The binary archive: the other one holds Python pickles, which could run code.
+CIFAR_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
+CIFAR_SHA256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
+CIFAR_FOLDER = "cifar-10-batches-bin"
+CIFAR_TRAIN = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
+CIFAR_TEST = ("test_batch.bin",)
+CIFAR_RECORDS, CIFAR_RECORD = 10_000, 1 + 3 * 32 * 32
+
+
+def read_cifar_batch(content: bytes, where: str) -> Split:
+    """Read one file of the binary archive: 10,000 records of a label and 3 x 32 x 32 values, channel by channel."""
+    if len(content) != CIFAR_RECORDS * CIFAR_RECORD:
+        raise InputError(
+            f"{where} has {len(content):,} bytes; a batch of CIFAR-10 has {CIFAR_RECORDS * CIFAR_RECORD:,}: "
+            "it is damaged or only half there; delete it and put the right file there"
+        )
+    table = np.frombuffer(content, np.uint8).reshape(CIFAR_RECORDS, CIFAR_RECORD)
+    if table[:, 0].max() > 9:
+        raise InputError(f"{where} has a label {table[:, 0].max()}; those of CIFAR-10 are 0 to 9: it is another file")
+    images = table[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    return Split(images=np.ascontiguousarray(images), labels=table[:, 0].astype(np.int64))
+
+
+def _cifar_files(path: Path) -> Iterator[tuple[str, bytes]]:
+    if path.is_dir():
+        for name in (*CIFAR_TRAIN, *CIFAR_TEST):
+            if not (path / name).is_file():
+                raise InputError(f"{path} has no {name}; unpack the whole of {Path(CIFAR_URL).name} there")
+            yield name, (path / name).read_bytes()
+        return
+    try:
+        with tarfile.open(path) as archive:
+            for name in (*CIFAR_TRAIN, *CIFAR_TEST):
+                stream = archive.extractfile(f"{CIFAR_FOLDER}/{name}")
+                if stream is None:
+                    raise KeyError(f"{name} is no plain file")
+                yield name, stream.read()
+    except (tarfile.TarError, OSError, EOFError, KeyError, zlib.error) as error:
+        raise InputError(
+            f"{path} is damaged or only half there ({error}); delete it and it is downloaded anew "
+            f"(SHA-256 of the right file: {CIFAR_SHA256})"
+        ) from error
+
+
+def _cifar(*, data_dir: str | Path | None, progress: Progress | None, **_: Any) -> Dataset:
+    archive = Path(CIFAR_URL).name
+    path = _find([name for name in (CIFAR_FOLDER, archive) for name in (f"cifar-10/{name}", name)], data_dir)
+    if path is None:
+        path = fetch(Download(url=CIFAR_URL, sha256=CIFAR_SHA256, path=data_cache() / "cifar-10" / archive), progress)
+    parts = {name: read_cifar_batch(content, f"{path}/{name}") for name, content in _cifar_files(path)}
+
+    def join(names: Sequence[str]) -> Split:
+        return Split(
+            images=np.concatenate([parts[name].images for name in names]),
+            labels=np.concatenate([parts[name].labels for name in names]),
+        )
+
+    return Dataset(name="cifar10", train=join(CIFAR_TRAIN), test=join(CIFAR_TEST), classes=CIFAR_CLASSES)
+
+
+#: Share of the pictures of each class that is held out where a folder has no `test`.
+HELD_OUT = 0.2
+
+
+def _folder(
+    *,
+    path: str,
+    data_dir: str | Path | None,
+    progress: Progress | None,
+    image_size: int,
+    default_size: int,
+    channels: int,
+    seed: int,
+) -> Dataset:
+    """Pictures in `PATH/train/CLASS` and `PATH/test/CLASS`, or in `PATH/CLASS` with a seeded split; also as a tar."""
+    place = Path(path) if Path(path).exists() else _find([path], data_dir)
+    if place is None:
+        raise InputError(f"folder:{path}: there is no such folder or archive, here or where data sets are looked for")
+    found = find_pictures(place)
+    pixels = decode(found.pictures, image_size, default_size, channels, progress)
+    classes = found.classes
+    labels = np.array([classes.index(picture.label) for picture in pixels.pictures], np.int64)
+    everything = Split(images=pixels.images, labels=labels)
+    if found.has_splits:
+        test = np.array([picture.split == "test" for picture in pixels.pictures])
+    else:
+        test = np.zeros(len(labels), bool)
+        rng = np.random.default_rng([seed, 3])
+        for number in range(len(classes)):
+            members = rng.permutation(np.flatnonzero(labels == number))
+            test[members[: max(1, round(HELD_OUT * len(members)))]] = True
+    for number, name in enumerate(classes):
+        for split, chosen in (("train", ~test), ("test", test)):
+            if not (chosen & (labels == number)).any():
+                raise InputError(f"{place}: class {name!r} has no readable picture for {split}; it needs two or more")
+    return Dataset(
+        name=f"folder:{path}",
+        train=everything.take(~test),
+        test=everything.take(test),
+        classes=classes,
+        notes=pixels.notes,
+    )
+
+
+DATASETS: dict[str, Callable[..., Dataset]] = {"digits": _digits, "fashion-mnist": _fashion, "cifar10": _cifar}
+
+
+def load_data(
+    name: str,
+    *,
+    data_dir: str | Path | None = None,
+    image_size: int = 0,
+    default_size: int = 0,
+    channels: int = 3,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Dataset:
+    """Return the data set `name`: "digits", "fashion-mnist", "cifar10" or "folder:PATH".
+
+    Looked for in `data_dir`, in `$RESNET_TWINS_DATA` and in the platform's cache folder, then downloaded. Only
+    for folders: pictures are cut to a square and resized to `image_size` pixels (0: they stay as they are if
+    all are squares of one size, else `default_size`), have `channels` channels, and `seed` splits them where
+    there is no `test` folder. Raises `InputError` if something is missing or damaged.
+    """
+    kind, colon, path = name.partition(":")
+    if kind == "folder" and path:
+        return _folder(
+            path=path,
+            data_dir=data_dir,
+            progress=progress,
+            image_size=image_size,
+            default_size=default_size,
+            channels=channels,
+            seed=seed,
+        )
+    if name not in DATASETS:
+        raise InputError(
+            f"unknown data set {name!r}; allowed is one of {', '.join(DATASETS)}, or folder:PATH for your own pictures "
+            f"(nearest: {nearest(kind, DATASETS, 1)[0]})"
+        )
+    return DATASETS[name](data_dir=data_dir, progress=progress)

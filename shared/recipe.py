@@ -1,0 +1,293 @@
+"""What a training run is, as plain data: the same `Recipe` trains either twin, and a seed and a step decide the rest."""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from shared.errors import InputError
+from shared.files import check_readable
+from shared.spec import nearest
+
+OPTIMIZERS = ("sgd", "adam", "adamw")
+SCHEDULES = ("constant", "step", "cosine", "one-cycle")
+PRECISIONS = ("float32", "bfloat16", "float16", "float64")
+NORMALIZATIONS = ("mean-std", "zero-one")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How to train a network. Every field can be changed with `--set field=value`.
+
+    Either `epochs` or `steps` says how long; the other one is 0. `warmup` and `milestones` are shares of the
+    whole run, so that a schedule keeps its form when the run gets longer or shorter. Raises `InputError` for a
+    value that is not allowed.
+    """
+
+    name: str
+    about: str = ""
+    data: str = "digits"
+    model: str = "resnet8_digits"
+
+    epochs: int = 0  # passes over the training images
+    steps: int = 0  # or: batches in all
+    batch_size: int = 64
+    validation: float = 0.0  # share of the training images that is held out to choose `best.safetensors` by
+
+    optimizer: str = "sgd"
+    learning_rate: float = 0.1
+    momentum: float = 0.0  # sgd
+    nesterov: bool = False  # sgd
+    beta1: float = 0.9  # adam, adamw
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0  # sgd, adam: added to the gradient; adamw: taken from the weight itself
+    decay_norm_and_bias: bool = True  # False: only kernels decay, which have more than one axis
+
+    schedule: str = "constant"
+    warmup: float = 0.0  # share of the run in which the rate rises from 0 in a straight line
+    milestones: tuple[float, ...] = ()  # step: after these shares of the run the rate is multiplied by ...
+    gamma: float = 0.1  # ... this
+
+    label_smoothing: float = 0.0
+    image_size: int = 0  # pictures are resized to this many pixels; 0 leaves them as they are
+    crop_padding: int = 0  # black pixels put on each side before a random part of the old size is cut out
+    flip: bool = False  # mirror every second picture, left to right
+    normalize: str = "mean-std"  # of the training images, by channel; zero-one: pixels from 0 to 1 and no more
+
+    precision: str = "float32"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name == "milestones" and isinstance(value, list | tuple):
+                object.__setattr__(self, "milestones", tuple(value))
+            elif field.type == "float" and isinstance(value, int) and not isinstance(value, bool):
+                object.__setattr__(self, field.name, float(value))
+            elif type(value).__name__ != field.type:
+                raise InputError(f"recipe: {field.name} is {value!r}; allowed is a value of type {field.type}")
+        for name, least, most in LIMITS:
+            value = getattr(self, name)
+            if not (math.isfinite(value) and least <= value <= most):
+                raise InputError(f"recipe: {name} is {value!r}; allowed is {least:g} to {most:g}")
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise InputError(f"recipe: {name} is {getattr(self, name)!r}; allowed is one of {', '.join(allowed)}")
+        if (self.epochs > 0) == (self.steps > 0):
+            raise InputError(
+                f"recipe: epochs is {self.epochs} and steps is {self.steps}; one of them says how long, the other is 0"
+            )
+        numbers = all(isinstance(share, int | float) and 0 < share < 1 for share in self.milestones)
+        if not numbers or list(self.milestones) != sorted(set(self.milestones)):
+            raise InputError(
+                f"recipe: milestones are {list(self.milestones)}; wanted are growing shares of the run between 0 and 1"
+            )
+        if (self.schedule == "step") != bool(self.milestones):
+            raise InputError(
+                f"recipe: schedule is {self.schedule} with milestones {list(self.milestones)}; "
+                "step needs milestones, the others have none"
+            )
+        if self.nesterov and not self.momentum:
+            raise InputError("recipe: nesterov needs a momentum greater than 0")
+
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """Return the number of batches in the whole run."""
+        return self.steps or self.epochs * steps_per_epoch
+
+    def learning_rate_at(self, step: int, total: int) -> float:
+        """Return the learning rate for batch `step` (from 0) of `total`: the same number for both frameworks."""
+        warm = round(self.warmup * total)
+        if step < warm:
+            return self.learning_rate * (step + 1) / warm
+        share = (step - warm) / max(1, total - warm)
+        if self.schedule == "step":
+            return self.learning_rate * self.gamma ** sum(step >= milestone * total for milestone in self.milestones)
+        if self.schedule == "cosine":
+            return self.learning_rate * (1 + math.cos(math.pi * share)) / 2
+        if self.schedule == "one-cycle":
+            return self.learning_rate * (1 - share)
+        return self.learning_rate
+
+    def to_toml(self) -> str:
+        """Return the recipe as a TOML text that `read_recipe` reads."""
+
+        def text(value: Any) -> str:
+            return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+
+        return "".join(f"{name} = {text(value)}\n" for name, value in asdict(self).items())
+
+
+#: Field, least, most.
+LIMITS = (
+    ("epochs", 0, 1_000_000),
+    ("steps", 0, 1_000_000_000),
+    ("batch_size", 1, 1_000_000),
+    ("validation", 0, 0.9),
+    ("learning_rate", 0, 1000),
+    ("momentum", 0, 0.9999),
+    ("beta1", 0, 0.999999),
+    ("beta2", 0, 0.999999),
+    ("epsilon", 1e-30, 1),
+    ("weight_decay", 0, 10),
+    ("warmup", 0, 0.95),
+    ("gamma", 1e-6, 1),
+    ("label_smoothing", 0, 0.9),
+    ("image_size", 0, 4096),
+    ("crop_padding", 0, 512),
+    ("seed", 0, 2**32 - 1),
+)
+CHOICES = {
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+    "precision": PRECISIONS,
+    "normalize": NORMALIZATIONS,
+}
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(
+            name="quick",
+            about="digits in under a minute on two cores, for trying things out",
+            epochs=30,
+            batch_size=64,
+            momentum=0.9,
+            nesterov=True,
+            weight_decay=5e-4,
+            schedule="one-cycle",
+            warmup=0.2,
+            crop_padding=1,
+        ),
+        Recipe(
+            name="d2l-fashion",
+            about="Dive into Deep Learning 8.6; published: loss 0.014, train accuracy 0.996, test accuracy 0.895",
+            data="fashion-mnist",
+            model="resnet18_d2l",
+            epochs=10,
+            batch_size=256,
+            learning_rate=0.05,
+            image_size=96,
+            normalize="zero-one",
+        ),
+        Recipe(
+            name="paper-cifar",
+            about="He et al. 2015, section 4.2: divided by 10 at 32k and 48k of 64k steps; published: 91.25%",
+            data="cifar10",
+            model="resnet20_cifar",
+            steps=64_000,
+            batch_size=128,
+            momentum=0.9,
+            weight_decay=1e-4,
+            schedule="step",
+            milestones=(0.5, 0.75),
+            crop_padding=4,
+            flip=True,
+        ),
+        Recipe(
+            name="blog-cifar-adam",
+            about="a widespread CIFAR-10 tutorial: Adam, divided by 3 every 20 of 80 epochs",
+            data="cifar10",
+            model="resnet14_cifar_conv3x3",
+            epochs=80,
+            batch_size=100,
+            optimizer="adam",
+            learning_rate=1e-3,
+            schedule="step",
+            milestones=(0.25, 0.5, 0.75),
+            gamma=1 / 3,
+            crop_padding=4,
+            flip=True,
+        ),
+        Recipe(
+            name="fast-cifar",
+            about="ours: a high rate that rises and falls once, little decay on kernels only, few epochs on a CPU",
+            data="cifar10",
+            model="resnet20_cifar",
+            epochs=25,
+            batch_size=128,
+            learning_rate=0.4,
+            momentum=0.9,
+            nesterov=True,
+            weight_decay=5e-4,
+            decay_norm_and_bias=False,
+            schedule="one-cycle",
+            warmup=0.2,
+            crop_padding=4,
+            flip=True,
+            precision="bfloat16",
+        ),
+    )
+}
+
+
+def _parse(name: str, kind: str, text: str) -> Any:
+    try:
+        if kind == "bool":
+            return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[text.lower()]
+        if kind == "int":
+            return int(text.replace("_", ""))
+        if kind == "float":
+            return float(text)
+        if kind.startswith("tuple"):
+            return tuple(float(part) for part in text.replace("[", "").replace("]", "").split(",") if part.strip())
+    except (ValueError, KeyError):
+        kinds = {"bool": "true or false", "int": "a whole number", "float": "a number"}
+        wanted = kinds.get(kind, "numbers with commas between them")
+        raise InputError(f"--set {name}={text}: wanted is {wanted}") from None
+    return text
+
+
+def get_recipe(name: str | Recipe, changes: Iterable[str] = (), **fields_: Any) -> Recipe:
+    """Return the recipe called `name`, or that of a `.toml` file, with changes.
+
+    `changes` are texts like "epochs=3", as `--set` takes them; keywords are values. Changing `epochs` sets
+    `steps` to 0 and the other way round. Raises `InputError` for an unknown recipe, field or value.
+    """
+    if isinstance(name, Recipe):
+        recipe = name
+    elif name in RECIPES:
+        recipe = RECIPES[name]
+    elif name.endswith(".toml"):
+        recipe = read_recipe(name)
+    else:
+        raise InputError(
+            f"unknown recipe {name!r}; nearest are {', '.join(nearest(name, RECIPES))} (`resnet-twins recipes` lists "
+            "all; a file ends in .toml)"
+        )
+    kinds = {field.name: str(field.type) for field in fields(Recipe)}
+    values = {key: value for key, value in fields_.items() if value is not None}
+    for change in changes:
+        key, equals, text = change.partition("=")
+        key = key.strip().replace("-", "_")
+        if not equals:
+            raise InputError(f"--set {change}: wanted is field=value, like epochs=3")
+        if key not in kinds:
+            raise InputError(f"--set {change}: a recipe has no {key}; nearest are {', '.join(nearest(key, kinds))}")
+        values[key] = _parse(key, kinds[key], text.strip())
+    for key, other in (("epochs", "steps"), ("steps", "epochs")):
+        if values.get(key):
+            values.setdefault(other, 0)
+    if values.get("schedule", "step") != "step":
+        values.setdefault("milestones", ())
+    return replace(recipe, **values)
+
+
+def read_recipe(path: str | Path) -> Recipe:
+    """Read a recipe from a TOML file, as a training run writes it. Raises `InputError` if it is none."""
+    path = check_readable(path)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is no readable recipe: {error}") from error
+    known = {field.name for field in fields(Recipe)}
+    unknown = [key for key in table if key not in known]
+    if unknown or "name" not in table:
+        raise InputError(f"{path} is no recipe: {'unknown ' + ', '.join(unknown) if unknown else 'it has no name'}")
+    return Recipe(**table)

@@ -1,0 +1,480 @@
+"""One training run: its folder, its metrics, what is saved when, and how it stops and goes on. Knows no framework."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import math
+import os
+import platform
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared import __version__
+from shared.batches import Batches
+from shared.catalog import get_spec
+from shared.errors import InputError, TrainingError
+from shared.files import check_readable, replacing, write_text
+from shared.recipe import Recipe, read_recipe
+from shared.spec import ResNetSpec
+from shared.table import count_buffers, count_parameters
+from shared.versions import installed_version, is_installed
+from shared.weights import write_safetensors
+
+Arrays = Mapping[str, NDArray[Any]]
+COLUMNS = (
+    "step",
+    "epoch",
+    "learning_rate",
+    "train_loss",
+    "train_accuracy",
+    "validation_loss",
+    "validation_accuracy",
+    "test_loss",
+    "test_accuracy",
+    "seconds",
+    "images_per_second",
+)
+STATE, RECIPE, ABOUT, METRICS = "state.safetensors", "recipe.toml", "run.json", "metrics.csv"
+LAST, BEST, CURVES, CONFUSION = "last.safetensors", "best.safetensors", "curves.png", "confusion.png"
+DEVICES = ("auto", "cpu", "cuda", "mps")
+#: A figure takes half a second: between the epochs of a small network they are drawn only this often.
+SECONDS_BETWEEN_FIGURES = 20.0
+RECORDED_PACKAGES = ("torch", "tensorflow", "keras", "numpy", "pillow", "safetensors")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How the machine is used for a run; the recipe says what is trained.
+
+    device: "auto" takes a GPU if there is one. channels_last: PyTorch's memory layout, None: where it is faster.
+    deterministic: forbid operations whose result depends on the order of threads. save_every: steps between two
+    saved states, besides the one after every epoch; 0 for none. threads: 0 leaves it to the framework.
+    """
+
+    device: str = "auto"
+    compile: bool = False
+    channels_last: bool | None = None
+    deterministic: bool = False
+    save_every: int = 0
+    threads: int = 0
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if self.device not in DEVICES:
+            raise InputError(f"--device is {self.device!r}; allowed is one of {', '.join(DEVICES)}")
+        for name, most in (("save_every", 10**9), ("threads", 4096)):
+            if not 0 <= getattr(self, name) <= most:
+                raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}; allowed is 0 to {most}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """How good predictions are: mean cross-entropy, share that is right, and the counts (true class, predicted)."""
+
+    loss: float
+    accuracy: float
+    confusion: NDArray[np.int64]
+
+    @property
+    def correct(self) -> int:
+        """How many predictions are right."""
+        return int(np.trace(self.confusion))
+
+
+def score(logits: NDArray[Any], labels: NDArray[np.int64]) -> Score:
+    """Judge logits (N, classes) by class numbers (N,), in float64 whatever the logits are."""
+    values = logits.astype(np.float64)
+    values -= values.max(1, keepdims=True)
+    log_sum = np.log(np.exp(values).sum(1))
+    loss = float((log_sum - values[np.arange(len(labels)), labels]).mean())
+    classes = values.shape[1]
+    counts = np.bincount(labels * classes + values.argmax(1), minlength=classes**2).reshape(classes, classes)
+    return Score(loss=loss, accuracy=float(np.trace(counts) / len(labels)), confusion=counts)
+
+
+class Reporter:
+    """Is told what happens in a run. This one says nothing; `shared.progress` has those that do."""
+
+    def started(self, run: Run) -> None:
+        """Training begins or goes on."""
+
+    def step(self, run: Run, row: Mapping[str, float]) -> None:
+        """One step is done."""
+
+    def epoch(self, run: Run, row: Mapping[str, float]) -> None:
+        """An epoch is done, tested and saved."""
+
+    def ended(self, run: Run) -> None:
+        """Training is complete, or was stopped."""
+
+
+@dataclass
+class Run:
+    """The state of a run, and what both training loops ask and tell it.
+
+    A loop does this: for every epoch of `epochs()`, for every step, train on `batches.train_batch`, at the rate
+    `learning_rate`, and call `after_step`; then `after_epoch` with the logits for the test images. `state` is a
+    function that returns all that is needed to go on: weights and the optimiser's memory, as arrays.
+    """
+
+    folder: Path
+    recipe: Recipe
+    batches: Batches
+    framework: str
+    settings: Settings = field(default_factory=Settings)
+    reporter: Reporter = field(default_factory=Reporter)
+    data_dir: str | None = None
+    resume_hint: str = ""
+
+    step: int = 0  # steps that are done
+    rows: list[dict[str, float]] = field(default_factory=list)
+    best: float = -1.0  # accuracy on what `best.safetensors` is chosen by
+    restored: Arrays | None = None
+    stop_requested: bool = False
+    score: Score | None = None
+    seconds_before: float = 0.0
+
+    @property
+    def spec(self) -> ResNetSpec:
+        """The network: the recipe's, for the channels, classes and size of the data."""
+        return get_spec(
+            self.recipe.model,
+            in_channels=self.batches.data.channels,
+            num_classes=len(self.batches.data.classes),
+            input_size=self.batches.inputs.image_size,
+        )
+
+    @property
+    def total(self) -> int:
+        """Steps of the whole run."""
+        return self.batches.total_steps
+
+    @property
+    def complete(self) -> bool:
+        """Whether every step is done."""
+        return self.step >= self.total
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the step that comes next."""
+        return self.recipe.learning_rate_at(self.step, self.total)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training, those before an interruption included."""
+        return self.seconds_before + time.monotonic() - self._started
+
+    # -- what the training loops call
+
+    def epochs(self) -> Iterator[tuple[int, range]]:
+        """Yield the epochs that are still to do (from 0), each with the numbers of its batches."""
+        per_epoch = self.batches.steps_per_epoch
+        while not self.complete:
+            epoch, first = divmod(self.step, per_epoch)
+            yield epoch, range(first, min(per_epoch, self.total - epoch * per_epoch))
+
+    def after_step(self, loss: float, correct: int, state: Callable[[], Arrays]) -> bool:
+        """Note a finished step; save if it is time. Returns True if training is to stop here.
+
+        `loss` is the mean of the batch, `correct` how many of its images were right. Raises `TrainingError` if the
+        loss is not a finite number.
+        """
+        if not math.isfinite(loss):
+            self._write_metrics()
+            raise TrainingError(self._lost(loss))
+        size = self.recipe.batch_size
+        seconds, now = self.seconds, time.monotonic()
+        row = {
+            "learning_rate": self.learning_rate,
+            "train_loss": loss,
+            "train_accuracy": correct / size,
+            "seconds": seconds,
+            "images_per_second": size / max(1e-9, now - self._previous),
+        }
+        self._previous = now
+        row = {"step": self.step + 1, "epoch": self.step // self.batches.steps_per_epoch + 1, **row}
+        self.step += 1
+        self.rows.append(row)
+        self.reporter.step(self, row)
+        self._log(row)
+        at_end = self.step % self.batches.steps_per_epoch == 0 or self.complete
+        if at_end:
+            return False  # the epoch's test comes first, and saves
+        due = self.settings.save_every and self.step % self.settings.save_every == 0
+        if due or self.stop_requested:
+            self._save_state(state())
+        return self.stop_requested
+
+    def after_epoch(self, predict: Callable[[Iterator[Any]], NDArray[Any]], state: Callable[[], Arrays]) -> bool:
+        """Test, note and save everything. Returns True if training is to stop here.
+
+        `predict` maps batches (images, labels) to logits (N, classes).
+        """
+        row, data = self.rows[-1], self.batches.data
+        if self.batches.validation is not None:
+            judged = score(predict(self.batches.test_batches(self.batches.validation)), self.batches.validation.labels)
+            row["validation_loss"], row["validation_accuracy"] = judged.loss, judged.accuracy
+        self.score = score(predict(self.batches.test_batches()), data.test.labels)
+        row["test_loss"], row["test_accuracy"] = self.score.loss, self.score.accuracy
+        row["seconds"] = self.seconds
+        self._log(row)
+        arrays = state()
+        weights = {
+            name.removeprefix("weights/"): array for name, array in arrays.items() if name.startswith("weights/")
+        }
+        chosen = row.get("validation_accuracy", row["test_accuracy"])
+        self._write_weights(LAST, weights, row)
+        if chosen > self.best:
+            self.best = chosen
+            self._write_weights(BEST, weights, row)
+        self._save_state(arrays)
+        if self.complete or self.stop_requested or time.monotonic() - self._drawn > SECONDS_BETWEEN_FIGURES:
+            self._draw()
+        self._previous = time.monotonic()
+        self.reporter.epoch(self, row)
+        return self.stop_requested
+
+    # -- beginning and end
+
+    def __enter__(self) -> Run:
+        """Start the clock and take care of Ctrl-C: the step is finished and saved first."""
+        self._started = self._previous = self._drawn = time.monotonic()
+        self._old_handlers = {}
+        self._writer = self._open_tensorboard()
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._old_handlers[number] = signal.signal(number, self._on_signal)
+        self.reporter.started(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the signals back."""
+        for number, handler in self._old_handlers.items():
+            signal.signal(number, handler)
+        if self._writer is not None:
+            self._writer.close()
+        self.reporter.ended(self)
+        if isinstance(error, OSError):
+            raise TrainingError(
+                f"step {self.step}: {error.filename or self.folder} cannot be written ({error.strerror or error}); what "
+                f"was saved before is whole. Make room, then go on with: {self.resume_hint}"
+            ) from error
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.stop_requested:  # the second time: at once
+            raise KeyboardInterrupt
+        self.stop_requested = True
+
+    def _lost(self, loss: float) -> str:
+        saved = [name for name in (STATE, LAST) if (self.folder / name).exists()]
+        good = f"the last good state is in {self.folder / saved[0]}" if saved else "no state was saved before"
+        return (
+            f"step {self.step + 1} (epoch {self.step // self.batches.steps_per_epoch + 1}): the loss is {loss}, so "
+            f"training stopped; {good}. Try a lower rate, like --set learning_rate={self.recipe.learning_rate / 10:g}, "
+            "or a warm-up, like --set warmup=0.1"
+        )
+
+    # -- files
+
+    def _write_weights(self, name: str, weights: Arrays, row: Mapping[str, float]) -> None:
+        about = {
+            "framework": self.framework,
+            "epoch": int(row["epoch"]),
+            "step": int(row["step"]),
+            "test_accuracy": row["test_accuracy"],
+            "recipe": self.recipe.to_toml(),
+        }
+        metadata = {"inputs": self.batches.inputs.to_json(), "training": json.dumps(about)}
+        write_safetensors(self.folder / name, weights, self.spec, metadata)
+
+    def _write_metrics(self) -> None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        for row in self.rows:
+            writer.writerow({name: f"{value:.10g}" for name, value in row.items()})
+        write_text(self.folder / METRICS, text.getvalue())
+
+    def _save_state(self, arrays: Arrays) -> None:
+        from safetensors.numpy import save_file
+
+        self._write_metrics()
+        metadata = {"step": str(self.step), "seconds": f"{self.seconds:.3f}", "best": repr(self.best)}
+        plain = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        with replacing(self.folder / STATE) as temporary:
+            save_file(plain, str(temporary), metadata)
+
+    def _draw(self) -> None:
+        if not is_installed("matplotlib"):
+            return
+        from shared.plots import plot_confusion, plot_curves
+
+        plot_curves({self.framework: self.rows}, self.recipe.name, self.folder / CURVES)
+        if self.score is not None:
+            plot_confusion(self.score.confusion, self.batches.data.classes, self.recipe.name, self.folder / CONFUSION)
+        self._drawn = time.monotonic()
+
+    def _open_tensorboard(self) -> Any:
+        if not self.settings.tensorboard:
+            return None
+        from tensorboardX import SummaryWriter
+
+        return SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.step + 1 if self.step else None)
+
+    def _log(self, row: Mapping[str, float]) -> None:
+        if self._writer is None:
+            return
+        names = ("test_loss", "test_accuracy") if "test_loss" in row else ("train_loss", "train_accuracy")
+        for name in (*names, "learning_rate"):
+            split, _, rest = name.partition("_")
+            self._writer.add_scalar(f"{rest}/{split}" if split != "learning" else name, row[name], int(row["step"]))
+
+
+def check_tensorboard() -> None:
+    """Raise `MissingPackageError` if no TensorBoard events can be written."""
+    from shared.errors import MissingPackageError
+    from shared.versions import install_command
+
+    if not is_installed("tensorboardX"):
+        raise MissingPackageError(
+            f"TensorBoard events need tensorboardX; install it with: {install_command('tensorboard')}"
+        )
+
+
+def new_folder(output: str | Path | None, recipe: str, framework: str) -> Path:
+    """Return the path of a folder for a new run: `output`, or the first free `runs/RECIPE-FRAMEWORK-N`.
+
+    Raises `InputError` if `output` is not empty: what is there stays.
+    """
+    if output is None:
+        number = 1
+        while (path := Path("runs") / f"{recipe}-{framework}-{number}").exists():
+            number += 1
+        return path
+    path = Path(output)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        hint = f"; to go on with that run, use --resume {path}" if (path / RECIPE).exists() else ""
+        raise InputError(f"--output is {path}, and something is there already; choose a new folder{hint}")
+    return path
+
+
+def bytes_needed(spec: ResNetSpec, frameworks: int = 1) -> int:
+    """Return how much room a run needs on disk, generously: weights twice, the state, a copy while it is written."""
+    weights = 4 * (count_parameters(spec) + count_buffers(spec))
+    return frameworks * (8 * weights + 20_000_000)
+
+
+def prepare_folder(path: Path, needed: int) -> None:
+    """Make the folder; raise `InputError` if files cannot be written there, or if there is too little room."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(prefix="tmp-", dir=path) as probe:
+            probe.write(b"0" * 4096)
+            probe.flush()
+            os.fsync(probe.fileno())
+        free = shutil.disk_usage(path).free
+    except OSError as error:
+        raise InputError(
+            f"the folder {path} cannot be written to ({error.strerror or error}); choose another one with --output"
+        ) from error
+    if free < needed:
+        raise InputError(
+            f"{path}: {free / 1e6:,.0f} MB are free, but this run needs up to {needed / 1e6:,.0f} MB; make room, or "
+            "choose another disk with --output"
+        )
+
+
+def write_about(run: Run, command: str) -> None:
+    """Write the recipe and what else is needed to repeat the run, before the first step."""
+    versions = {name: installed_version(name) for name in RECORDED_PACKAGES}
+    about = {
+        "framework": run.framework,
+        "settings": asdict(run.settings),
+        "data_dir": run.data_dir,
+        "command": command,
+        "seed": run.recipe.seed,
+        "model": run.spec.to_dict(),
+        "data": {
+            "name": run.batches.data.name,
+            "training_images": len(run.batches.train),
+            "validation_images": 0 if run.batches.validation is None else len(run.batches.validation),
+            "test_images": len(run.batches.data.test),
+            "notes": list(run.batches.data.notes),
+        },
+        "versions": {"resnet-twins": __version__, "python": platform.python_version(), **versions},
+        "machine": f"{platform.platform()}, {os.cpu_count()} cores",
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+    write_text(run.folder / RECIPE, run.recipe.to_toml())
+    write_text(run.folder / ABOUT, json.dumps(about, indent=2) + "\n")
+
+
+def read_about(folder: str | Path) -> tuple[Recipe, dict[str, Any], Settings]:
+    """Read what `write_about` wrote. Raises `InputError` if the folder holds no run."""
+    folder = Path(folder)
+    if not (folder / RECIPE).is_file() or not (folder / ABOUT).is_file():
+        raise InputError(f"{folder} holds no training run (no {RECIPE} and {ABOUT} in it)")
+    try:
+        about = json.loads(check_readable(folder / ABOUT).read_text(encoding="utf-8"))
+        known = {entry.name for entry in fields(Settings)}
+        settings = Settings(**{name: value for name, value in about["settings"].items() if name in known})
+        if not isinstance(about["framework"], str):
+            raise TypeError("framework is no text")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{folder / ABOUT} is damaged ({error}); it cannot be resumed") from error
+    return read_recipe(folder / RECIPE), about, settings
+
+
+def restore(run: Run) -> None:
+    """Put a run where it was when its state was saved last; without a saved state it begins anew."""
+    from safetensors import SafetensorError, safe_open
+
+    for leftover in run.folder.glob("tmp-*"):
+        leftover.unlink()
+    path = run.folder / STATE
+    if not path.exists():
+        return
+    try:
+        with safe_open(str(path), "numpy") as file:
+            metadata = file.metadata() or {}
+            run.restored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        run.step, run.best = int(metadata["step"]), float(metadata["best"])
+        run.seconds_before = float(metadata["seconds"])
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise InputError(f"{path} is damaged ({error}); delete it to begin the run anew") from error
+    run.rows = [row for row in read_metrics(run.folder) if row["step"] <= run.step]
+
+
+def read_metrics(folder: str | Path) -> list[dict[str, float]]:
+    """Return the rows of a run's `metrics.csv`; what was not measured in a step is not in its row."""
+    path = Path(folder) / METRICS
+    if not path.exists():
+        return []
+    with contextlib.suppress(ValueError), path.open(encoding="utf-8", newline="") as file:
+        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+    raise InputError(f"{path} is damaged: a value is no number; delete it to go on without the rows before")
+
+
+def command_line() -> str:
+    """Return the command that was typed, for people."""
+    import shlex
+
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
