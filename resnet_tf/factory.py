@@ -16,7 +16,12 @@ from shared.weights import check_dtype, check_seed, initial_weights
 
 
 def create_model(
-    name: str | ResNetSpec, *, seed: int | None = None, dtype: str = "float32", **overrides: Any
+    name: str | ResNetSpec,
+    *,
+    seed: int | None = None,
+    dtype: str = "float32",
+    policy: str | None = None,
+    **overrides: Any,
 ) -> keras.Model:
     """Build a network in Keras.
 
@@ -27,6 +32,8 @@ def create_model(
         it they are drawn by Keras (`keras.utils.set_random_seed`), from the same distributions: Kaiming
         normal, fan-out, for convolutions, PyTorch's default for the last layer and for biases.
     dtype: "float32" or "float64".
+    policy: None, or one of Keras' mixed dtype policies, "mixed_bfloat16" or "mixed_float16". PyTorch decides that
+        when a model is called, with `torch.autocast`; Keras when it is built.
     overrides: fields of the spec to replace, for example `num_classes=10, in_channels=1, input_size=32`.
 
     Returns a functional `keras.Model` that maps images (N, H, W, C) of `input_size` pixels to logits
@@ -35,7 +42,7 @@ def create_model(
     spec = get_spec(name, **overrides)
     check_dtype(dtype)
     check_seed(seed)
-    with dtype_scope(dtype), deep_graphs():
+    with dtype_scope(dtype, policy), deep_graphs():
         inputs = keras.Input((spec.input_size, spec.input_size, spec.in_channels), name="input")
         network = (PreActResNet if spec.preact else ResNet)(spec)
         model = keras.Model(inputs, network(inputs), name=layer_name(spec.name))

@@ -22,17 +22,20 @@ def layer_name(name: str) -> str:
 
 
 @contextmanager
-def dtype_scope(dtype: str) -> Iterator[None]:
-    """Make the layers that are built inside compute in `dtype`, then put everything back as it was."""
+def dtype_scope(dtype: str, policy: str | None = None) -> Iterator[None]:
+    """Make the layers that are built inside compute in `dtype`, then put everything back as it was.
+
+    `policy` may be one of Keras' mixed ones: then weights are of `dtype`, and activations of a shorter one.
+    """
     # set_floatx alone does nothing once a layer exists: the dtype policy is set on its own.
-    floatx, policy = keras.config.floatx(), keras.config.dtype_policy()
+    old_floatx, old_policy = keras.config.floatx(), keras.config.dtype_policy()
     keras.config.set_floatx(dtype)
-    keras.config.set_dtype_policy(dtype)
+    keras.config.set_dtype_policy(policy or dtype)
     try:
         yield
     finally:
-        keras.config.set_floatx(floatx)
-        keras.config.set_dtype_policy(policy)
+        keras.config.set_floatx(old_floatx)
+        keras.config.set_dtype_policy(old_policy)
 
 
 @contextmanager

@@ -13,22 +13,14 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from shared import __version__
-from shared.errors import InputError
+from shared import __version__, cli_training
+from shared.errors import InputError, TrainingError
+from shared.terminal import Framework, Screen, app, console, emit, overrides
 
 INTERRUPTED = 130
 MODELS_WIDTH = 110
 MOST_PROBLEMS = 8
 HELP_HINT = "no command given (see resnet-twins --help)"
-
-app = typer.Typer(
-    name="resnet-twins",
-    help="Residual networks twice: PyTorch and Keras models built from one table, with the same numbers.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    rich_markup_mode="rich",
-)
 
 Name = Annotated[str, typer.Argument(help="A network of the catalog, as `resnet-twins models` lists them.")]
 InputSize = Annotated[int | None, typer.Option(help="Height and width of the images, in pixels.", show_default=False)]
@@ -60,34 +52,6 @@ class Dtype(StrEnum):
 
     float32 = "float32"
     float64 = "float64"
-
-
-class Framework(StrEnum):
-    """Which twin."""
-
-    torch = "torch"
-    tf = "tf"
-    both = "both"
-
-
-class Screen(Console):
-    """A console that takes it calmly if whoever reads its output, like `head`, has seen enough."""
-
-    def on_broken_pipe(self) -> None:
-        """Stop without an error."""
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(0)
-
-
-def console() -> Console:
-    """Return a console as wide as the terminal; 125 characters where there is none, as in a pipe."""
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 125
-    return Screen(width=width, highlight=False)
-
-
-def overrides(**values: Any) -> dict[str, Any]:
-    """Return the options that were given."""
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def show_version(wanted: bool) -> None:
@@ -141,17 +105,6 @@ def models() -> None:
     screen.print("input: height and width of the images in pixels.")
     if not wide:
         screen.print(f"Block and source need a terminal of {MODELS_WIDTH} characters.")
-
-
-def emit(text: str, output: Path | None) -> None:
-    """Print `text`, or write it to `output`."""
-    from shared.files import write_text
-
-    if output is None:
-        typer.echo(text, nl=not text.endswith("\n"))
-    else:
-        write_text(output, text if text.endswith("\n") else text + "\n")
-        typer.echo(f"wrote {output}", err=True)
 
 
 @app.command()
@@ -510,6 +463,8 @@ def main() -> None:
         raise
     except InputError as error:
         fail(str(error), 2)
+    except TrainingError as error:
+        fail(str(error), 1)
     except BrokenPipeError:
         Screen().on_broken_pipe()
     except OSError as error:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from shared.errors import MissingPackageError
 from shared.files import replacing
+from shared.run import Row, epoch_means
 from shared.versions import install_command, is_installed
 
 if TYPE_CHECKING:
@@ -79,18 +80,8 @@ def plot_microscope(seen: Microscope, path: str | Path | None = None) -> Any:
     return figure
 
 
-Row = Mapping[str, float]
 #: Colour, line style and marker of each curve in turn: they also differ in grey.
 LINES = ((BLUE, "-", "o"), (ORANGE, "--", "s"), (GREEN, "-.", "^"), (GREY, ":", "D"))
-
-
-def epoch_means(rows: Sequence[Row], column: str) -> tuple[list[float], list[float]]:
-    """Return the epochs and the mean of a column over each one's steps, of epochs that have values."""
-    values: dict[float, list[float]] = {}
-    for row in rows:
-        if column in row:
-            values.setdefault(row["epoch"], []).append(row[column])
-    return list(values), [sum(each) / len(each) for each in values.values()]
 
 
 def plot_curves(runs: Mapping[str, Sequence[Row]], title: str, path: str | Path | None = None) -> Any:

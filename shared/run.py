@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -36,6 +36,8 @@ from shared.versions import installed_version, is_installed
 from shared.weights import write_safetensors
 
 Arrays = Mapping[str, NDArray[Any]]
+#: What was measured in a step, by the names of `COLUMNS`.
+Row = Mapping[str, float]
 COLUMNS = (
     "step",
     "epoch",
@@ -471,6 +473,15 @@ def read_metrics(folder: str | Path) -> list[dict[str, float]]:
     with contextlib.suppress(ValueError), path.open(encoding="utf-8", newline="") as file:
         return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
     raise InputError(f"{path} is damaged: a value is no number; delete it to go on without the rows before")
+
+
+def epoch_means(rows: Sequence[Row], column: str) -> tuple[list[float], list[float]]:
+    """Return the epochs and the mean of a column over each one's steps, of epochs that have values."""
+    values: dict[float, list[float]] = {}
+    for row in rows:
+        if column in row:
+            values.setdefault(row["epoch"], []).append(row[column])
+    return list(values), [sum(each) / len(each) for each in values.values()]
 
 
 def command_line() -> str:

@@ -1,0 +1,171 @@
+"""Trains a Keras model by a recipe: `compile`, `fit` and a callback. The twin is `resnet_torch/train.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import keras
+import numpy as np
+
+from resnet_tf.factory import create_model
+from resnet_tf.layers import dtype_scope
+from resnet_tf.optimizers import make_optimizer
+from resnet_tf.weights import canonical_variables, get_weights, set_weights, to_canonical
+from shared.batches import Batches
+from shared.errors import InputError
+from shared.recipe import Recipe
+from shared.run import Run, Settings
+
+#: A recipe's precision -> (dtype of the weights, Keras' dtype policy).
+POLICIES = {
+    "float64": ("float64", "float64"),
+    "float32": ("float32", "float32"),
+    "bfloat16": ("float32", "mixed_bfloat16"),
+    "float16": ("float32", "mixed_float16"),
+}
+
+
+def train(run: Run) -> keras.Model:
+    """Train until the run is complete or stopped, and return the model."""
+    recipe = run.recipe
+    prepare_machine(run.settings)
+    if run.settings.deterministic:
+        keras.utils.set_random_seed(recipe.seed)
+    dtype, policy = POLICIES[recipe.precision]
+    # The loss and the metrics must compute in float64 as well where the weights do.
+    with dtype_scope(dtype, policy):
+        model = create_model(run.spec, seed=recipe.seed, dtype=dtype, policy=policy)
+        compile_model(model, recipe, jit_compile=run.settings.compile)
+        if run.restored is not None:
+            set_state(model, run.restored)
+        state = partial(get_state, model)
+        for epoch, numbers in run.epochs():
+            # One call of `fit` for each epoch: only so does a resumed run begin in the middle of one.
+            batches = Epoch(run.batches, epoch, numbers)
+            model.fit(batches, shuffle=False, verbose=0, callbacks=[Follow(run)])
+            if model.stop_training or run.after_epoch(partial(predict, model), state):
+                break
+    return model
+
+
+def compile_model(model: keras.Model, recipe: Recipe, *, jit_compile: bool = False) -> None:
+    """Give the model the loss, the optimiser and the metric of the recipe."""
+    model.compile(
+        optimizer=make_optimizer(recipe),
+        # The models put out logits; Keras expects probabilities unless it is told.
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing),
+        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+        jit_compile=jit_compile,
+        # With float16 Keras wraps the optimiser in one that scales the loss, as small gradients would become 0.
+        auto_scale_loss=True,
+    )
+
+
+class Epoch(keras.utils.PyDataset):
+    """The batches of one epoch, in the order that the recipe's seed gives; labels are one-hot."""
+
+    def __init__(self, batches: Batches, epoch: int, numbers: range) -> None:
+        super().__init__()
+        self.batches, self.epoch, self.numbers = batches, epoch, numbers
+        self.classes = len(batches.data.classes)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        images, labels = self.batches.train_batch(self.epoch, self.numbers[index])  # (N, H, W, C), (N,)
+        return images, np.eye(self.classes, dtype=np.float32)[labels]
+
+
+class Follow(keras.callbacks.Callback):
+    """Sets the learning rate before every step and tells the run about it afterwards."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self.run = run
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Set the rate, and make the metrics forget: Keras reports running means, but a batch's own are wanted."""
+        self.model.optimizer.learning_rate = self.run.learning_rate
+        self.model.reset_metrics()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Tell the run, and stop if it says so."""
+        correct = round(float(logs["accuracy"]) * self.run.recipe.batch_size)
+        self.model.stop_training = self.run.after_step(float(logs["loss"]), correct, partial(get_state, self.model))
+
+
+def predict(model: keras.Model, batches: Iterator[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Return the logits (N, num_classes) of all batches (images (N, H, W, C), labels), in inference mode."""
+    return np.concatenate([np.asarray(model.predict_on_batch(images), np.float64) for images, _ in batches])
+
+
+def prepare_machine(settings: Settings) -> None:
+    """Set TensorFlow up. Raises `InputError` for an absent device, or if TensorFlow cannot be set up any more."""
+    if keras.backend.backend() != "tensorflow":
+        raise InputError(
+            f"the Keras twin trains on TensorFlow, but KERAS_BACKEND is {keras.backend.backend()}; unset it or set it "
+            "to tensorflow"
+        )
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    if settings.device == "mps" or (settings.device == "cuda" and not gpus):
+        raise InputError(
+            f"--device is {settings.device!r}, but TensorFlow finds no such device here; use --device auto"
+        )
+    if settings.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    try:
+        if settings.device == "cpu" and gpus:
+            tf.config.set_visible_devices([], "GPU")
+        if settings.threads and tf.config.threading.get_intra_op_parallelism_threads() != settings.threads:
+            tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
+    except RuntimeError as error:  # TensorFlow fixes both with its first operation
+        raise InputError(f"--device and --threads cannot be changed once TensorFlow has started ({error})") from error
+
+
+def get_state(model: keras.Model) -> dict[str, np.ndarray]:
+    """Return all that a run needs to go on, as arrays with canonical names: the same that PyTorch's twin writes."""
+    arrays = {f"weights/{name}": array for name, array in get_weights(model).items()}
+    optimizer, scaler = _optimizers(model)
+    for name, (variable, axes) in _trainable(model).items():
+        for key in optimizer.memory:
+            arrays[f"{key}/{name}"] = to_canonical(_numpy(optimizer.remembered(key, variable)), axes)
+    arrays["optimizer_steps"] = np.asarray(_numpy(optimizer.iterations), np.int64)
+    if scaler is not None:
+        arrays["scaler/scale"] = _numpy(scaler.dynamic_scale)
+        arrays["scaler/_growth_tracker"] = _numpy(scaler.step_counter)
+    return arrays
+
+
+def set_state(model: keras.Model, arrays: dict[str, np.ndarray]) -> None:
+    """Put the model and the optimiser where they were when `get_state` was called."""
+    set_weights(model, {k.removeprefix("weights/"): v for k, v in arrays.items() if k.startswith("weights/")})
+    model.optimizer.build(model.trainable_variables)
+    optimizer, scaler = _optimizers(model)
+    for name, (variable, axes) in _trainable(model).items():
+        for key in optimizer.memory:
+            if f"{key}/{name}" in arrays:
+                optimizer.remembered(key, variable).assign(np.transpose(arrays[f"{key}/{name}"], axes))
+    if "optimizer_steps" in arrays:
+        optimizer.iterations.assign(int(arrays["optimizer_steps"]))
+    if scaler is not None and "scaler/scale" in arrays:
+        scaler.dynamic_scale.assign(arrays["scaler/scale"])
+        scaler.step_counter.assign(int(arrays["scaler/_growth_tracker"]))
+
+
+def _optimizers(model: keras.Model) -> tuple[Any, Any]:
+    """Return the model's optimiser, and the one that scales the loss around it, or None."""
+    inner = getattr(model.optimizer, "inner_optimizer", None)
+    return (inner, model.optimizer) if inner is not None else (model.optimizer, None)
+
+
+def _trainable(model: keras.Model) -> dict[str, tuple[keras.Variable, tuple[int, ...]]]:
+    return {name: entry for name, entry in canonical_variables(model).items() if entry[0].trainable}
+
+
+def _numpy(variable: Any) -> np.ndarray:
+    return np.array(keras.ops.convert_to_numpy(keras.ops.copy(variable)))

@@ -1,0 +1,162 @@
+"""The subcommands that train: `train`, `recipes`, `experiment`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from shared.errors import InputError
+from shared.terminal import Framework, app, console
+
+
+class Precision(StrEnum):
+    """Floating-point numbers to train in."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+    float64 = "float64"
+
+
+DataDir = Annotated[
+    Path | None, typer.Option(help="Look for data sets in this folder first.", show_default="$RESNET_TWINS_DATA")
+]
+
+
+@app.command()
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="Show every field of this recipe as TOML.")] = None,
+) -> None:
+    """List the training recipes, or show one in full."""
+    from rich import box
+    from rich.table import Table
+
+    from shared.recipe import RECIPES, get_recipe
+
+    if name is not None:
+        typer.echo(get_recipe(name).to_toml(), nl=False)
+        return
+    screen = console()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for heading in ("name", "data", "model", "length", "batch", "optimizer", "about"):
+        table.add_column(heading, no_wrap=heading not in ("about", "model"), overflow="fold")
+    for recipe in RECIPES.values():
+        length = f"{recipe.epochs} epochs" if recipe.epochs else f"{recipe.steps:,} steps"
+        how = f"{recipe.optimizer} {recipe.learning_rate:g}, {recipe.schedule}"
+        table.add_row(recipe.name, recipe.data, recipe.model, length, str(recipe.batch_size), how, escape(recipe.about))
+    screen.print(table)
+    screen.print("resnet-twins recipes NAME shows every field; resnet-twins train --recipe NAME --set field=value")
+    screen.print("changes one. A recipe may also be a .toml file of your own.", markup=False)
+
+
+@app.command()
+def train(
+    framework: Annotated[Framework, typer.Option(help="Which twin; both: one after the other.")] = Framework.torch,
+    recipe: Annotated[str, typer.Option("--recipe", "-r", help="A recipe, or a .toml file.")] = "quick",
+    model: Annotated[str | None, typer.Option(help="A network.", show_default="the recipe's")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="digits, fashion-mnist, cifar10 or folder:PATH.", show_default="the recipe's"),
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="field=value changes a field of the recipe; may come again.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Short for --set epochs=N.", show_default=False)] = None,
+    seed: Annotated[int | None, typer.Option(help="Short for --set seed=N.", show_default=False)] = None,
+    precision: Annotated[
+        Precision | None, typer.Option(help="Floating-point numbers.", show_default="the recipe's")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A new folder.", show_default="runs/RECIPE-FRAMEWORK-N")
+    ] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.", show_default=False)] = None,
+    data_dir: DataDir = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    compile: Annotated[bool, typer.Option("--compile", help="torch.compile, or XLA in Keras.")] = False,
+    channels_last: Annotated[
+        bool | None,
+        typer.Option(help="PyTorch's memory layout.", show_default="where it is faster"),
+    ] = None,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="Forbid what may differ from run to run on a GPU.")
+    ] = False,
+    save_every: Annotated[int, typer.Option(help="Also save the state every N steps.")] = 0,
+    threads: Annotated[int, typer.Option(help="Threads of the framework; 0: it decides.")] = 0,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write TensorBoard events.")] = False,
+) -> None:
+    """Train a network, or both twins alike. Ctrl-C saves and stops; --resume goes on."""
+    from shared.progress import ReadingBar, Terminal
+    from shared.recipe import get_recipe
+    from shared.run import Settings
+    from shared.training import resume as go_on
+    from shared.training import train as start
+
+    screen = console()
+    bar = ReadingBar(screen)
+    common: dict[str, Any] = {"reporter": lambda: Terminal(screen, bar.close), "progress": bar.move}
+    try:
+        if resume is not None:
+            given = {"--set": set_, "--model": model, "--data": data, "--output": output, "--epochs": epochs}
+            wrong = [option for option, value in given.items() if value is not None]
+            if wrong:
+                raise InputError(
+                    f"{', '.join(wrong)} cannot change a run that is resumed; start a new one without --resume"
+                )
+            result = go_on(resume, **common)
+        else:
+            changed = {"model": model, "data": data, "epochs": epochs, "seed": seed}
+            chosen = get_recipe(recipe, set_ or (), **changed, precision=precision.value if precision else None)
+            settings = Settings(
+                device=device,
+                compile=compile,
+                channels_last=channels_last,
+                deterministic=deterministic,
+                save_every=save_every,
+                threads=threads,
+                tensorboard=tensorboard,
+            )
+            result = start(
+                chosen, framework=framework.value, output=output, settings=settings, data_dir=data_dir, **common
+            )
+    finally:
+        bar.close()
+    report(result)
+    if not result.complete:
+        hint = next(iter(result.runs.values())).resume_hint
+        typer.echo(f"stopped and saved; go on with: {hint}", err=True)
+        raise typer.Exit(130)
+
+
+def report(result: Any) -> None:
+    """Print what came out of a training run."""
+    from rich import box
+    from rich.table import Table
+
+    from shared.backends import BACKENDS
+    from shared.progress import duration
+    from shared.run import epoch_means
+
+    screen = console()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for heading in ("", "epochs", "train loss", "train accuracy", "test loss", "test accuracy", "time"):
+        table.add_column(heading, justify="left" if not heading else "right", no_wrap=True)
+    for name, run in result.runs.items():
+        tested = [row for row in run.rows if "test_loss" in row]
+        if not tested:
+            continue
+        loss, accuracy = (epoch_means(run.rows, f"train_{what}")[1][len(tested) - 1] for what in ("loss", "accuracy"))
+        row = tested[-1]
+        cells = (f"{row['epoch']:.0f}", f"{loss:.4f}", f"{accuracy:.2%}", f"{row['test_loss']:.4f}")
+        table.add_row(BACKENDS[name][2], *cells, f"{row['test_accuracy']:.2%}", duration(row["seconds"]))
+    if table.row_count:
+        screen.print(table)
+    differences = result.loss_differences() if len(result.runs) > 1 else []
+    if differences:
+        shown = " and ".join(f"{value:.1e}" for value in differences)
+        screen.print(f"same weights, same batches: the losses of the first steps differ by {shown}")
+    files = sorted(path.name for path in result.folder.iterdir() if not path.name.startswith("tmp-"))
+    screen.print(f"in {result.folder}: {', '.join(files)}", markup=False)

@@ -1,0 +1,60 @@
+"""What all subcommands of `resnet-twins` share: the app, the console, and options that several of them have."""
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from shared.files import write_text
+
+app = typer.Typer(
+    name="resnet-twins",
+    help="Residual networks twice: PyTorch and Keras models built from one table, with the same numbers.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode="rich",
+)
+
+
+class Framework(StrEnum):
+    """Which twin."""
+
+    torch = "torch"
+    tf = "tf"
+    both = "both"
+
+
+class Screen(Console):
+    """A console that takes it calmly if whoever reads its output, like `head`, has seen enough."""
+
+    def on_broken_pipe(self) -> None:
+        """Stop without an error."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0)
+
+
+def console() -> Console:
+    """Return a console as wide as the terminal; 125 characters where there is none, as in a pipe."""
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 125
+    return Screen(width=width, highlight=False)
+
+
+def overrides(**values: Any) -> dict[str, Any]:
+    """Return the options that were given."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def emit(text: str, output: Path | None) -> None:
+    """Print `text`, or write it to `output`."""
+    if output is None:
+        typer.echo(text, nl=not text.endswith("\n"))
+    else:
+        write_text(output, text if text.endswith("\n") else text + "\n")
+        typer.echo(f"wrote {output}", err=True)
