@@ -23,7 +23,7 @@ def train(run: Run) -> nn.Module:
     device, layout = prepare_machine(run.settings)
     double = recipe.precision == "float64"
     model = create_model(run.spec, seed=recipe.seed, dtype="float64" if double else "float32")
-    model.to(device, memory_format=layout)
+    model.to(device, memory_format=layout)  # type: ignore[call-overload]
     optimizer = make_optimizer(model, recipe)
     # float16 cannot hold small gradients: the loss is multiplied before the backward pass, the gradients divided after.
     scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "float16")

@@ -39,7 +39,8 @@ class Inputs:
         scale = (1.0 / (self.highest * std)).astype(np.float32)
         shift = (mean / std).astype(np.float32)
         # Resized behind the subtraction: a weighted mean of pixels knows no difference, and black stays exact.
-        return resize(images * scale - shift, self.image_size)
+        scaled: NDArray[np.float32] = images * scale - shift
+        return resize(scaled, self.image_size)
 
     def to_json(self) -> str:
         """Return this as a text for the metadata of a file."""
@@ -67,16 +68,18 @@ def _resize_matrix(old: int, new: int) -> NDArray[np.float32]:
     centres = (np.arange(new) + 0.5) * old / new - 0.5
     distance = np.abs(np.arange(old)[None, :] - centres[:, None]) / width
     weights = np.maximum(0.0, 1.0 - distance)
-    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+    normalised: NDArray[np.float32] = (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+    return normalised
 
 
 def resize(images: NDArray[np.float32], size: int) -> NDArray[np.float32]:
     """Return images (N, H, W, C) as (N, size, size, C): rows first, then columns, each one matrix product."""
     n, height, width, channels = images.shape
     if height != size:
-        images = (_resize_matrix(height, size) @ images.reshape(n, height, -1)).reshape(n, size, width, channels)
+        rows = np.matmul(_resize_matrix(height, size), images.reshape(n, height, -1))
+        images = rows.reshape(n, size, width, channels)
     if width != size:
-        images = _resize_matrix(width, size) @ images
+        images = np.matmul(_resize_matrix(width, size), images)
     return images
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from shared import __version__, cli_training
+from shared import (
+    __version__,
+    cli_training,  # noqa: F401 (registers its subcommands)
+)
 from shared.errors import InputError, TrainingError
 from shared.terminal import Framework, Screen, app, console, emit, overrides
 

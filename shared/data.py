@@ -1,4 +1,4 @@
-"""Real data sets as plain arrays: found on disk or downloaded once, checked, and split into training and test images."""
+"""Real data sets as plain arrays: found on disk or downloaded once, checked, split into training and test."""
 
 from __future__ import annotations
 
@@ -305,7 +305,7 @@ def load_data(
     all are squares of one size, else `default_size`), have `channels` channels, and `seed` splits them where
     there is no `test` folder. Raises `InputError` if something is missing or damaged.
     """
-    kind, colon, path = name.partition(":")
+    kind, _, path = name.partition(":")
     if kind == "folder" and path:
         return _folder(
             path=path,

@@ -121,7 +121,7 @@ def find_pictures(path: str | Path) -> Found:
     )
     if len(classes) < 2:
         raise InputError(
-            f"{path} holds {len(pictures)} pictures in {len(classes)} classes; wanted is a folder or a tar archive with "
+            f"{path} holds {len(pictures)} pictures in {len(classes)} classes; wanted is a folder or tar archive with "
             f"CLASS/*{' or CLASS/*'.join(PICTURES)} for at least two classes, or with such folders in train/ and test/"
         )
     if empty:
@@ -130,7 +130,7 @@ def find_pictures(path: str | Path) -> Found:
         train, test = ({p.label for p in pictures if p.split == split} for split in SPLITS)
         if train != test:
             raise InputError(
-                f"{path}: train/ and test/ have different classes; only in one of them: {', '.join(sorted(train ^ test))}"
+                f"{path}: train/ and test/ have different classes; in one only: {', '.join(sorted(train ^ test))}"
             )
     return Found(pictures=pictures, classes=tuple(classes), has_splits=has_splits)
 

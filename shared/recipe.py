@@ -1,4 +1,4 @@
-"""What a training run is, as plain data: the same `Recipe` trains either twin, and a seed and a step decide the rest."""
+"""What a training run is, as plain data: the same `Recipe` trains either twin; seed and step decide the rest."""
 
 from __future__ import annotations
 
@@ -210,9 +210,9 @@ RECIPES = {
             about="ours: a high rate that rises and falls once, little decay on kernels only, few epochs on a CPU",
             data="cifar10",
             model="resnet20_cifar",
-            epochs=25,
+            epochs=40,
             batch_size=128,
-            learning_rate=0.4,
+            learning_rate=0.2,
             momentum=0.9,
             nesterov=True,
             weight_decay=5e-4,

@@ -151,6 +151,10 @@ class Run:
     stop_requested: bool = False
     score: Score | None = None
     seconds_before: float = 0.0
+    _started: float = 0.0
+    _previous: float = 0.0
+    _drawn: float = 0.0
+    _writer: Any = None
 
     @property
     def spec(self) -> ResNetSpec:
@@ -245,9 +249,9 @@ class Run:
         if chosen > self.best:
             self.best = chosen
             self._write_weights(BEST, weights, row)
-        self._save_state(arrays)
         if self.complete or self.stop_requested or time.monotonic() - self._drawn > SECONDS_BETWEEN_FIGURES:
             self._draw()
+        self._save_state(arrays)  # last: a run whose state says that it is complete has all its files
         self._previous = time.monotonic()
         self.reporter.epoch(self, row)
         return self.stop_requested
@@ -276,8 +280,8 @@ class Run:
         self.reporter.ended(self)
         if isinstance(error, OSError):
             raise TrainingError(
-                f"step {self.step}: {error.filename or self.folder} cannot be written ({error.strerror or error}); what "
-                f"was saved before is whole. Make room, then go on with: {self.resume_hint}"
+                f"step {self.step}: {error.filename or self.folder} cannot be written ({error.strerror or error}); "
+                f"what was saved before is whole. Make room, then go on with: {self.resume_hint}"
             ) from error
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -320,7 +324,7 @@ class Run:
 
         self._write_metrics()
         metadata = {"step": str(self.step), "seconds": f"{self.seconds:.3f}", "best": repr(self.best)}
-        plain = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        plain = {name: np.asarray(array, order="C") for name, array in arrays.items()}
         with replacing(self.folder / STATE) as temporary:
             save_file(plain, str(temporary), metadata)
 

@@ -1,27 +1,22 @@
-"""Starts and resumes training runs: one twin, or both by the same recipe, from the same weights, on the same batches."""
+"""Starts and resumes training runs: one twin, or both, from the same weights on the same batches."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from shared.backends import BACKENDS, check_installed, load_backend
 from shared.batches import Batches
 from shared.catalog import get_spec
 from shared.data import Dataset, Progress, load_data
 from shared.errors import InputError
-from shared.files import write_text
 from shared.recipe import Recipe
 from shared.run import (
     ABOUT,
     CURVES,
-    RECIPE,
     Arrays,
     Reporter,
     Run,
