@@ -160,3 +160,70 @@ def report(result: Any) -> None:
         screen.print(f"same weights, same batches: the losses of the first steps differ by {shown}")
     files = sorted(path.name for path in result.folder.iterdir() if not path.name.startswith("tmp-"))
     screen.print(f"in {result.folder}: {', '.join(files)}", markup=False)
+
+
+class Experiment(StrEnum):
+    """What `experiment` can show."""
+
+    degradation = "degradation"
+
+
+@app.command()
+def experiment(
+    name: Annotated[Experiment, typer.Argument(help="degradation: plain networks against residual ones, by depth.")],
+    recipe: Annotated[str, typer.Option("--recipe", "-r", help="How all are trained.")] = "degradation-digits",
+    depths: Annotated[str, typer.Option(help="Depths of the paper's CIFAR networks.")] = "20,56",
+    data: Annotated[str | None, typer.Option(help="A data set.", show_default="the recipe's")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="field=value changes a field of the recipe.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Short for --set epochs=N.", show_default=False)] = None,
+    framework: Annotated[Framework, typer.Option(help="torch or tf.")] = Framework.torch,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder; what is there goes on.")] = Path(
+        "runs/degradation"
+    ),
+    data_dir: DataDir = None,
+) -> None:
+    """Reproduce a claim of the paper: train networks of several depths alike, and draw their curves."""
+    from rich import box
+    from rich.table import Table
+
+    from shared.experiment import CURVES_CSV, FIGURE, GRADIENTS_CSV, degradation
+    from shared.progress import ReadingBar, Terminal
+    from shared.recipe import get_recipe
+
+    if framework is Framework.both:
+        raise InputError("--framework is both; an experiment trains many networks in one of torch and tf")
+    try:
+        numbers = [int(part) for part in depths.split(",")]
+    except ValueError:
+        raise InputError(f"--depths is {depths!r}; wanted are whole numbers with commas, like 20,56") from None
+    screen = console()
+    bar = ReadingBar(screen)
+    chosen = get_recipe(recipe, set_ or (), data=data, epochs=epochs)
+    try:
+        curves = list(
+            degradation(
+                chosen,
+                numbers,
+                output,
+                framework=framework.value,
+                data_dir=data_dir,
+                reporter=lambda: Terminal(screen, bar.close),
+                progress=bar.move,
+            )
+        )
+    finally:
+        bar.close()
+    if len(curves) < 2 * len(numbers):
+        typer.echo("stopped and saved; the same command goes on", err=True)
+        raise typer.Exit(130)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", title="error in the last epoch")
+    for heading in ("network", "training", "test"):
+        table.add_column(heading, justify="left" if heading == "network" else "right")
+    for curve in curves:
+        table.add_row(curve.name, f"{curve.train_error[-1]:.2%}", f"{curve.test_error[-1]:.2%}")
+    screen.print(table)
+    for kind, text in (("plain", "plain"), ("resnet", "residual")):
+        ordered = sorted((curve for curve in curves if curve.kind == kind), key=lambda curve: curve.depth)
+        worse = ordered[-1].train_error[-1] > ordered[0].train_error[-1]
+        screen.print(f"the deepest {text} network trains {'worse' if worse else 'no worse'} than the shallowest")
+    screen.print(f"in {output}: {CURVES_CSV}, {GRADIENTS_CSV}, {FIGURE}, and a run folder for each network")

@@ -15,6 +15,7 @@ from shared.run import Row, epoch_means
 from shared.versions import install_command, is_installed
 
 if TYPE_CHECKING:
+    from shared.experiment import Curve
     from shared.microscope import Microscope
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"  # Okabe and Ito's palette
@@ -26,14 +27,14 @@ def check_matplotlib() -> None:
         raise MissingPackageError(f"a figure needs matplotlib; install it with: {install_command('figures')}")
 
 
-def _new_figure(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
+def _new_figure(width: float, height: float, columns: int = 1, rows: int = 1) -> tuple[Any, Any]:
     check_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, figure.subplots(1, columns)
+    return figure, figure.subplots(rows, columns)
 
 
 def _save(figure: Any, path: str | Path | None) -> None:
@@ -91,7 +92,7 @@ def plot_curves(runs: Mapping[str, Sequence[Row]], title: str, path: str | Path 
     """
     figure, (left, middle, right) = _new_figure(13, 4.2, columns=3)
     names = {"torch": "PyTorch", "tf": "Keras"}
-    for (label, rows), (colour, _, marker) in zip(runs.items(), LINES, strict=False):
+    for (label, rows), (colour, line, marker) in zip(runs.items(), LINES, strict=False):
         if not rows:
             continue
         label = names.get(label, label)
@@ -104,7 +105,7 @@ def plot_curves(runs: Mapping[str, Sequence[Row]], title: str, path: str | Path 
                 axes.plot(epochs, values, style, color=colour, marker=mark, markersize=4, label=f"{label}, {split}")
         per_epoch = sum(row["epoch"] == rows[0]["epoch"] for row in rows)
         steps = [row["step"] / max(1, per_epoch) for row in rows]
-        right.plot(steps, [row["learning_rate"] for row in rows], color=colour, label=label)
+        right.plot(steps, [row["learning_rate"] for row in rows], line, color=colour, label=label)
     left.set(xlabel="epoch", ylabel="cross-entropy (nats per image)", title="loss")
     middle.set(xlabel="epoch", ylabel="right (%)", title="accuracy")
     right.set(xlabel="epoch", ylabel="learning rate", title="learning rate")
@@ -139,5 +140,41 @@ def plot_confusion(
     axes.set(xlabel="predicted class", ylabel="true class")
     axes.set_title(f"{title}: {right:,} of {counts.sum():,} test images right", fontsize=10)
     figure.colorbar(image, ax=axes, label="share of the true class (%)", shrink=0.8)
+    _save(figure, path)
+    return figure
+
+
+def plot_degradation(curves: Sequence[Curve], title: str, path: str | Path | None = None) -> Any:
+    """Draw training and test error of plain and residual networks, and their gradients by depth.
+
+    Plain networks are orange and dashed, residual ones blue; the deeper a network, the thicker its line.
+    """
+    figure, panels = _new_figure(15, 9.6, rows=2, columns=2)
+    depths = sorted({curve.depth for curve in curves})
+    for column, (axes, kind) in enumerate(zip(panels[0], ("plain", "resnet"), strict=True)):
+        for curve in curves:
+            if curve.kind != kind:
+                continue
+            rank = depths.index(curve.depth)
+            look = {"color": (ORANGE, BLUE)[column], "linewidth": 1.0 + 1.2 * rank}
+            epochs = np.arange(1, len(curve.train_error) + 1)
+            axes.plot(epochs, 100 * np.array(curve.train_error), **look, label=f"{curve.name}, training")
+            test = {**look, "linewidth": 0.8 + 0.6 * rank, "alpha": 0.6}
+            axes.plot(epochs, 100 * np.array(curve.test_error), ":", **test, label=f"{curve.name}, test")
+        axes.set(xlabel="epoch", title=("plain networks", "residual networks")[column])
+        axes.set(ylabel="error (%)", ylim=(0, 100))
+    for axes, when in zip(panels[1], ("initial", "trained"), strict=True):
+        for curve in curves:
+            rank = depths.index(curve.depth)
+            norms = curve.gradients[when]
+            plain = curve.kind == "plain"
+            look = {"color": ORANGE if plain else BLUE, "linestyle": "--" if plain else "-"}
+            axes.semilogy(np.arange(1, len(norms) + 1), norms, **look, linewidth=1.0 + rank, label=curve.name)
+        axes.set(xlabel="convolution, from the image on", ylabel="norm of gradient / norm of kernel")
+        axes.set_title({"initial": "gradients before training", "trained": "gradients after training"}[when])
+    for axes in panels.flat:
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    figure.suptitle(title)
     _save(figure, path)
     return figure

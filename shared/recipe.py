@@ -223,6 +223,31 @@ RECIPES = {
             flip=True,
             precision="bfloat16",
         ),
+        Recipe(
+            name="degradation-digits",
+            about="for `experiment degradation`, on digits: a constant rate, no augmentation",
+            model="plain20_cifar",
+            epochs=30,
+            batch_size=64,
+            learning_rate=0.05,
+            momentum=0.9,
+            weight_decay=1e-4,
+        ),
+        Recipe(
+            name="degradation-cifar",
+            about="for `experiment degradation`, on CIFAR-10: as in the paper, but shorter",
+            data="cifar10",
+            model="plain20_cifar",
+            epochs=10,
+            batch_size=128,
+            momentum=0.9,
+            weight_decay=1e-4,
+            schedule="step",
+            milestones=(0.5, 0.75),
+            crop_padding=4,
+            flip=True,
+            precision="bfloat16",
+        ),
     )
 }
 

@@ -85,7 +85,7 @@ def train(
     folder = new_folder(output, recipe.name, framework)
     prepare_folder(folder, bytes_needed(spec, len(names)))
     try:
-        batches = Batches(data if data is not None else _load(recipe, data_dir, progress), recipe)
+        batches = Batches(data if data is not None else load(recipe, data_dir, progress), recipe)
         runs = {name: _new_run(folder, framework, name, batches, settings, data_dir, reporter()) for name in names}
         for run in runs.values():
             _ = run.spec  # the network may not take images of this size
@@ -97,15 +97,40 @@ def train(
     for name, run in runs.items():
         run.folder.mkdir(parents=True, exist_ok=True)
         write_about(run, command_line())
-        if name == names[0] and framework == BOTH:
-            write_about(replace_framework(run, folder), command_line())
+        if framework == BOTH and not result.runs:
+            write_about(replace(run, folder=folder, framework=BOTH), command_line())  # for the folder around theirs
         if weights is not None:
             run.restored = {f"weights/{key}": array for key, array in weights.items()}
         result.runs[name] = run
         if not _go(run):
             break
-    _overlay(result, recipe)
+    _overlay(result)
     return result
+
+
+def open_runs(
+    folder: str | Path,
+    *,
+    reporter: Callable[[], Reporter] = Reporter,
+    progress: Progress | None = None,
+    data: Dataset | None = None,
+) -> dict[str, Run]:
+    """Return the runs that lie in `folder`, as they were when they were saved last, without training.
+
+    Raises `InputError` if there is none, or if its files are damaged.
+    """
+    folder = Path(folder)
+    recipe, about, settings = read_about(folder)
+    framework, data_dir = about["framework"], about.get("data_dir")
+    names = names_of(framework)
+    check_installed(*names)
+    batches = Batches(data if data is not None else load(recipe, data_dir, progress), recipe)
+    runs = {}
+    for name in names:
+        runs[name] = _new_run(folder, framework, name, batches, settings, data_dir, reporter())
+        if (runs[name].folder / ABOUT).exists():
+            restore(runs[name])
+    return runs
 
 
 def resume(
@@ -113,36 +138,27 @@ def resume(
     *,
     reporter: Callable[[], Reporter] = Reporter,
     progress: Progress | None = None,
+    data: Dataset | None = None,
 ) -> Result:
     """Go on with the run in `folder` where its state was saved last, and return what came out.
 
     Raises `InputError` if there is no run, or if it is complete.
     """
-    folder = Path(folder)
-    recipe, about, settings = read_about(folder)
-    framework, data_dir = about["framework"], about.get("data_dir")
-    names = names_of(framework)
-    check_installed(*names)
-    batches = Batches(_load(recipe, data_dir, progress), recipe)
-    result = Result(folder)
-    for name in names:
-        run = _new_run(folder, framework, name, batches, settings, data_dir, reporter())
-        if (run.folder / ABOUT).exists():
-            restore(run)
-        else:
+    result = Result(Path(folder), open_runs(folder, reporter=reporter, progress=progress, data=data))
+    if result.complete:
+        raise InputError(f"the run in {folder} is complete: all steps are done; start a new one")
+    for run in result.runs.values():
+        if not (run.folder / ABOUT).exists():
             run.folder.mkdir(parents=True, exist_ok=True)
             write_about(run, command_line())
-        result.runs[name] = run
-    if result.complete:
-        raise InputError(f"the run in {folder} is complete ({recipe.name}, all steps done); start a new one")
-    for run in result.runs.values():
         if not run.complete and not _go(run):
             break
-    _overlay(result, recipe)
+    _overlay(result)
     return result
 
 
-def _load(recipe: Recipe, data_dir: str | Path | None, progress: Progress | None) -> Dataset:
+def load(recipe: Recipe, data_dir: str | Path | None, progress: Progress | None) -> Dataset:
+    """Return the recipe's data set, at the size that its network wants."""
     return load_data(
         recipe.data,
         data_dir=data_dir,
@@ -174,25 +190,20 @@ def _new_run(
     )
 
 
-def replace_framework(run: Run, folder: Path) -> Run:
-    """Return a description of the run of both twins, for the folder around theirs."""
-    return replace(run, folder=folder, framework=BOTH)
-
-
 def _go(run: Run) -> bool:
     """Train; return whether the run is complete."""
-    package = load_backend(run.framework)
+    load_backend(run.framework)  # which says in words what is wrong if it does not import
     trainer = importlib.import_module(f"{BACKENDS[run.framework][0]}.train")
-    del package
     with run:
         trainer.train(run)
     return run.complete
 
 
-def _overlay(result: Result, recipe: Recipe) -> None:
+def _overlay(result: Result) -> None:
     """Draw the curves of both twins into one figure."""
     curves = {name: run.rows for name, run in result.runs.items() if run.rows}
     if len(curves) > 1 and is_installed("matplotlib"):
         from shared.plots import plot_curves
 
+        recipe = next(iter(result.runs.values())).recipe
         plot_curves(curves, f"{recipe.name}: the twins, same weights, same batches", result.folder / CURVES)

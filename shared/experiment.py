@@ -1,0 +1,152 @@
+"""The degradation problem (He et al. 2015, figure 6): deeper plain networks train worse, residual ones do not."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shared.backends import load_backend
+from shared.catalog import get_spec
+from shared.data import Dataset, Progress
+from shared.errors import InputError
+from shared.files import write_text
+from shared.recipe import Recipe, get_recipe
+from shared.run import LAST, RECIPE, Reporter, Run, Settings, epoch_means
+from shared.training import load, open_runs, resume, train
+from shared.weights import initial_weights, read_safetensors
+
+KINDS = ("plain", "resnet")
+CURVES_CSV, GRADIENTS_CSV, FIGURE = "degradation.csv", "gradients.csv", "degradation.png"
+#: Images of the batch by which gradients are measured.
+GRADIENT_BATCH = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """One network: the error (share that is wrong) of every epoch in training and on the test images.
+
+    `gradients` maps "initial" and "trained" to the gradient's norm for each convolution's kernel, in the order of
+    the layers, each divided by the norm of the kernel.
+    """
+
+    kind: str
+    depth: int
+    train_error: list[float]
+    test_error: list[float]
+    gradients: dict[str, list[float]]
+
+    @property
+    def name(self) -> str:
+        """The network's name in figures, like "plain-20"."""
+        return f"{self.kind}-{self.depth}"
+
+
+def network(kind: str, depth: int) -> str:
+    """Return the catalog's name of the paper's CIFAR network of this kind and depth; `InputError` if it has none."""
+    name = f"{kind}{depth}_cifar"
+    try:
+        get_spec(name)
+    except InputError as error:
+        raise InputError(
+            f"--depths: {depth} is not among the paper's; allowed are 20, 32, 44, 56, 110, 1202"
+        ) from error
+    return name
+
+
+def degradation(
+    recipe: Recipe,
+    depths: Sequence[int],
+    folder: str | Path,
+    *,
+    framework: str = "torch",
+    settings: Settings | None = None,
+    data_dir: str | Path | None = None,
+    reporter: Callable[[], Reporter] = Reporter,
+    progress: Progress | None = None,
+) -> Iterator[Curve]:
+    """Train a plain and a residual network of each depth by the same recipe, and yield a curve for each.
+
+    Every network has a run folder of its own below `folder`; what is there already is not trained again, so that an
+    experiment that was stopped goes on when it is called again. In the end the curves, the gradients and the figure
+    are written into `folder`. Raises `InputError` if `folder` holds runs of another recipe.
+    """
+    folder = Path(folder)
+    if len(set(depths)) < 2:
+        raise InputError(f"--depths is {','.join(map(str, depths))}; wanted are two depths or more, like 20,56")
+    names = {(kind, depth): network(kind, depth) for depth in depths for kind in KINDS}
+    if (folder / RECIPE).exists() and (folder / RECIPE).read_text(encoding="utf-8") != recipe.to_toml():
+        raise InputError(f"{folder} holds an experiment by another recipe; choose another folder with --output")
+    data = load(recipe, data_dir, progress)
+    curves = []
+    for (kind, depth), name in names.items():
+        place = folder / name
+        if (place / RECIPE).exists():
+            run = open_runs(place, data=data)[framework]
+            if not run.complete:
+                run = resume(place, reporter=reporter, data=data).runs[framework]
+        else:
+            mine = get_recipe(recipe, [f"model={name}"])
+            options: dict[str, Any] = {"settings": settings, "data_dir": data_dir, "data": data}
+            run = train(mine, framework=framework, output=place, reporter=reporter, **options).runs[framework]
+            write_text(folder / RECIPE, recipe.to_toml())
+        if not run.complete:
+            return
+        curves.append(_curve(run, kind, depth))
+        yield curves[-1]
+    _write(folder, curves, recipe, data)
+
+
+def _curve(run: Run, kind: str, depth: int) -> Curve:
+    trained, _ = read_safetensors(run.folder / LAST)
+    fresh = initial_weights(run.spec, run.recipe.seed)
+    return Curve(
+        kind=kind,
+        depth=depth,
+        train_error=[1 - value for value in epoch_means(run.rows, "train_accuracy")[1]],
+        test_error=[1 - value for value in epoch_means(run.rows, "test_accuracy")[1]],
+        gradients={"initial": gradient_norms(run, fresh), "trained": gradient_norms(run, trained)},
+    )
+
+
+def gradient_norms(run: Run, weights: dict[str, Any]) -> list[float]:
+    """Return, for each convolution, the norm of the loss's gradient by its kernel, divided by the kernel's norm.
+
+    The loss is that of the first training images, in training mode and float32.
+    """
+    backend = load_backend(run.framework)
+    model = backend.create_model(run.spec)
+    backend.set_weights(model, weights)
+    part = run.batches.train.take(np.arange(min(GRADIENT_BATCH, len(run.batches.train))))
+    inputs = backend.from_nhwc(run.batches.inputs.prepare(part.images), model)
+    traced = backend.trace(model, inputs, part.labels, training=True, activations=False)
+    kernels = [name for name, array in weights.items() if array.ndim == 4]
+    return [float(np.linalg.norm(traced.parameter_gradients[n]) / np.linalg.norm(weights[n])) for n in kernels]
+
+
+def _write(folder: Path, curves: Sequence[Curve], recipe: Recipe, data: Dataset) -> None:
+    from shared.plots import plot_degradation
+    from shared.versions import is_installed
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["network", "depth", "epoch", "train_error", "test_error"])
+    for curve in curves:
+        for epoch, (train_error, test_error) in enumerate(zip(curve.train_error, curve.test_error, strict=True), 1):
+            writer.writerow([curve.kind, curve.depth, epoch, f"{train_error:.6f}", f"{test_error:.6f}"])
+    write_text(folder / CURVES_CSV, text.getvalue())
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["network", "depth", "when", "convolution", "relative_gradient_norm"])
+    for curve in curves:
+        for when, norms in curve.gradients.items():
+            for number, norm in enumerate(norms, 1):
+                writer.writerow([curve.kind, curve.depth, when, number, f"{norm:.6e}"])
+    write_text(folder / GRADIENTS_CSV, text.getvalue())
+    if is_installed("matplotlib"):
+        plot_degradation(curves, f"{recipe.name}, {data.name}: {len(data.train):,} training images", folder / FIGURE)
