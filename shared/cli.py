@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from shared import (
     __version__,
-    cli_training,  # noqa: F401 (registers its subcommands)
+    cli_pictures,  # noqa: F401 (registers its subcommands)
+    cli_training,  # noqa: F401
 )
 from shared.errors import InputError, TrainingError
-from shared.terminal import Framework, Screen, app, console, emit, overrides
+from shared.terminal import Screen, app, console, emit, overrides
 
 INTERRUPTED = 130
 MODELS_WIDTH = 110
@@ -270,66 +270,6 @@ def convert(
         )
 
 
-def _numbers(text: str, option: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise InputError(
-            f"{option} is {text!r}; wanted are numbers with commas between them, like 0.5,0.5,0.5"
-        ) from None
-
-
-@app.command()
-def evaluate(
-    weights: Annotated[Path, typer.Argument(help="Weights in any format that `convert` reads.")],
-    pictures: Annotated[Path, typer.Argument(help="A folder or tar archive with CLASS/*.jpg or test/CLASS/*.jpg")],
-    model: Annotated[str | None, typer.Option(help="Which network it is.", show_default="recognised")] = None,
-    framework: Annotated[Framework, typer.Option(help="Which twin.")] = Framework.both,
-    limit: Annotated[int | None, typer.Option(help="Take this many pictures.", show_default="all")] = None,
-    mean: Annotated[str, typer.Option(help="Mean of each channel, of pixels from 0 to 1.")] = "0.485,0.456,0.406",
-    std: Annotated[str, typer.Option(help="Standard deviation of each channel.")] = "0.229,0.224,0.225",
-) -> None:
-    """Classify real pictures with both twins: accuracy, and how many predictions differ. Exit code 1 if any does."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    from shared.backends import BACKENDS
-    from shared.evaluate import evaluate as run
-
-    screen = console()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("reading pictures", total=None)
-
-        def step(done: int, total: int) -> None:
-            bar.update(task, description="classifying", completed=done, total=total)
-
-        found = run(
-            weights,
-            pictures,
-            model=model,
-            frameworks=tuple(BACKENDS) if framework is Framework.both else (framework.value,),
-            limit=limit,
-            mean=_numbers(mean, "--mean"),
-            std=_numbers(std, "--std"),
-            progress=step,
-        )
-    total = len(found.labels)
-    screen.print(f"{found.spec.name} from {escape(str(weights))} on {total:,} pictures of {escape(str(pictures))}")
-    for name in found.logits:
-        right = found.correct(name)
-        screen.print(f"  {BACKENDS[name][2]:8} top-1 {right / total:.2%} ({right:,} of {total:,} right)")
-    if found.skipped:
-        screen.print(f"  {len(found.skipped)} pictures did not decode and were skipped: {escape(found.skipped[0])} ...")
-    if len(found.logits) > 1:
-        mark = "[green]✓[/]" if found.differing == 0 else "[bold red]✗[/]"
-        screen.print(
-            f"{mark} {found.differing} of {total:,} predictions differ between the twins (largest logit difference "
-            f"{found.largest_difference:.1e}, smallest margin between two classes {found.smallest_margin:.1e})"
-        )
-        if found.differing:
-            raise typer.Exit(1)
-
-
 @app.command()
 def demo() -> None:
     """Show in about a minute what this package is: the table, both frameworks, one network, real predictions."""
@@ -394,7 +334,7 @@ def demo() -> None:
     for digit in range(max(1, min(10, screen.width // 20))):
         index = int((digits.labels == digit).argmax())
         says = f"PyTorch: {torch_says[index]}\nKeras:   {keras_says[index]}"
-        cards.append("\n".join([*tour.draw_digit(digits.images[index]), says]))
+        cards.append("\n".join([*tour.draw_digit(digits.split.images[index, :, :, 0]), says]))
     screen.print(Columns(cards, padding=(1, 4)))
     screen.print()
     total = len(digits.labels)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from shared import __version__
 from shared.backends import BACKENDS, load_backend, missing_modules
+from shared.data import data_cache
 from shared.errors import MissingPackageError
 from shared.versions import EXTRAS, TESTED, install_command, installed_version
 
@@ -27,20 +28,6 @@ class Finding:
     state: str
     text: str
     remedy: str = ""
-
-
-def data_cache() -> Path:
-    """Return the folder for data sets: `$RESNET_TWINS_DATA`, or the platform's cache folder."""
-    named = os.environ.get("RESNET_TWINS_DATA")
-    if named:
-        return Path(named)
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "resnet-twins"
 
 
 def _python() -> Finding:
@@ -96,17 +83,23 @@ def _keras_settings() -> Iterator[Finding]:
         yield Finding("keras", BAD, f"{keras} is too old: Keras 3 is needed", install_command("tf"))
 
 
-def _cache() -> Finding:
+def _data() -> Iterator[Finding]:
+    named = os.environ.get("RESNET_TWINS_DATA")
+    if named and not (Path(named).is_dir() and os.access(named, os.R_OK | os.X_OK)):
+        remedy = "export RESNET_TWINS_DATA=FOLDER, or unset RESNET_TWINS_DATA"
+        yield Finding("data folder", BAD, f"{named} (from $RESNET_TWINS_DATA) is no readable folder", remedy)
+    elif named:
+        yield Finding("data folder", GOOD, f"{named} (from $RESNET_TWINS_DATA)")
     folder = data_cache()
-    source = "from $RESNET_TWINS_DATA" if os.environ.get("RESNET_TWINS_DATA") else "the platform's cache folder"
     if not folder.exists():
-        return Finding("data cache", GOOD, f"{folder} ({source}; not there yet, made when first needed)")
-    if not folder.is_dir() or not os.access(folder, os.R_OK | os.X_OK):
-        return Finding(
-            "data cache", BAD, f"{folder} ({source}) is no readable folder", "export RESNET_TWINS_DATA=FOLDER"
-        )
+        yield Finding("data cache", GOOD, f"{folder} (not there yet, made when first needed)")
+        return
+    if not folder.is_dir() or not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        remedy = f"make {folder} a folder that you can write to"
+        yield Finding("data cache", BAD, f"{folder} is no folder that can be written to", remedy)
+        return
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return Finding("data cache", GOOD, f"{folder} ({source}; {size / 1e6:.0f} MB)")
+    yield Finding("data cache", GOOD, f"{folder} ({size / 1e6:.0f} MB)")
 
 
 def examine() -> Iterator[Finding]:
@@ -123,7 +116,7 @@ def examine() -> Iterator[Finding]:
     yield from _keras_settings()
     for name in BACKENDS:
         yield _framework(name)
-    yield _cache()
+    yield from _data()
     if importlib.metadata.packages_distributions().get("shared", ["resnet-twins"]) != ["resnet-twins"]:
         owners = importlib.metadata.packages_distributions()["shared"]
         text = f"the name `shared` also belongs to {', '.join(sorted(set(owners) - {'resnet-twins'}))}"

@@ -1,12 +1,10 @@
-"""Classifies folders of real pictures with both twins: how often they are right, and how often they differ."""
+"""What trained twins say of real pictures: how often they are right, and how often they differ."""
 
 from __future__ import annotations
 
-import io
-import re
-import tarfile
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,31 +12,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.backends import BACKENDS, check_installed, load_backend
-from shared.errors import InputError, MissingPackageError
-from shared.files import check_readable
-from shared.foreign import choose_spec, read_weights
+from shared.batches import Inputs, in_batches
+from shared.catalog import get_spec
+from shared.data import Progress, Split, load_data
+from shared.errors import InputError
+from shared.pictures import PICTURES, Picture, check_pillow, decode, find_pictures, open_picture, to_square
+from shared.run import Score, score
+from shared.shipped import Trained, read_trained
 from shared.spec import ResNetSpec, check_whole
-from shared.versions import install_command, is_installed
 
 #: Mean and standard deviation of the ImageNet training images by channel (R, G, B), which most checkpoints expect.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-PICTURES = (".jpg", ".jpeg", ".png")
-BATCH = 250
 
 
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """Both twins on the same pictures. `logits` are (N, num_classes) for each framework that was asked."""
+class Answers:
+    """What both twins say of the same pictures. `logits` are (N, num_classes) for each framework that was asked."""
 
-    spec: ResNetSpec
-    classes: tuple[str, ...]
-    labels: NDArray[np.int64]
     logits: dict[str, NDArray[Any]]
-    skipped: tuple[str, ...]
-
-    def correct(self, framework: str) -> int:
-        """Return how many pictures the framework's twin got right."""
-        return int((self.logits[framework].argmax(1) == self.labels).sum())
 
     @property
     def differing(self) -> int:
@@ -59,126 +49,229 @@ class Evaluation:
         ordered = np.sort(first, axis=1)
         return float((ordered[:, -1] - ordered[:, -2]).min())
 
-
-def _files_in_folder(folder: Path) -> list[tuple[str, Callable[[], bytes]]]:
-    paths = sorted(path for path in folder.glob("*/*") if path.suffix.lower() in PICTURES)
-    return [(f"{path.parent.name}/{path.name}", path.read_bytes) for path in paths]
-
-
-def _files_in_archive(path: Path) -> list[tuple[str, Callable[[], bytes]]]:
-    found: dict[str, bytes] = {}
-    try:
-        with tarfile.open(path) as archive:
-            for member in archive:
-                name = member.name.removeprefix("./")
-                if member.isfile() and Path(name).suffix.lower() in PICTURES and not name.startswith("train/"):
-                    stream = archive.extractfile(member)
-                    if stream:
-                        found[re.sub(r"^(.*/)?(?=[^/]+/[^/]+$)", "", name)] = stream.read()
-    except (tarfile.TarError, OSError, EOFError) as error:
-        raise InputError(f"{path} is no readable tar archive ({error})") from error
-    return [(name, lambda name=name: found[name]) for name in sorted(found)]  # type: ignore[misc]
+    def probabilities(self, framework: str) -> NDArray[np.float64]:
+        """Return the softmax of the framework's logits (N, num_classes)."""
+        values = self.logits[framework].astype(np.float64)
+        powers = np.exp(values - values.max(1, keepdims=True))
+        shares: NDArray[np.float64] = powers / powers.sum(1, keepdims=True)
+        return shares
 
 
-def find_pictures(path: str | Path) -> list[tuple[str, Callable[[], bytes]]]:
-    """Return ("CLASS/FILE", a function that reads it) for every picture below `path`, sorted.
+@dataclass(frozen=True, kw_only=True)
+class Evaluation(Answers):
+    """The twins on pictures whose class is known. `labels` are (N,), by the order of `classes`."""
 
-    `path` is a folder with a sub-folder for each class, or one that has such a folder called `test`, or a tar
-    archive of either. Raises `InputError` if there are no pictures or only one class.
-    """
-    path = Path(path)
-    if path.is_dir():
-        files = _files_in_folder(path / "test" if (path / "test").is_dir() else path)
-    else:
-        files = _files_in_archive(check_readable(path))
-    classes = {name.split("/")[0] for name, _ in files}
-    if len(classes) < 2:
-        raise InputError(
-            f"{path} holds {len(files)} pictures in {len(classes)} classes; wanted is a folder or a tar archive with "
-            f"CLASS/*{' or CLASS/*'.join(PICTURES)} for at least two classes"
-        )
-    return files
+    spec: ResNetSpec
+    classes: tuple[str, ...]
+    split: Split
+    logits: dict[str, NDArray[Any]]
+    notes: tuple[str, ...]
 
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """The true class numbers (N,)."""
+        return self.split.labels
 
-def read_pictures(
-    files: Iterable[tuple[str, Callable[[], bytes]]], spec: ResNetSpec, skipped: list[str]
-) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """Yield (class, pixels (H, W, C)) of each picture; those that do not decode go to `skipped`."""
-    if not is_installed("PIL"):
-        raise MissingPackageError(f"reading pictures needs Pillow; install it with: {install_command('images')}")
-    from PIL import Image, UnidentifiedImageError
+    def score(self, framework: str) -> Score:
+        """Return loss, accuracy and confusion of the framework's twin."""
+        return score(self.logits[framework], self.labels)
 
-    modes = {1: "L", 3: "RGB"}
-    if spec.in_channels not in modes:
-        raise InputError(f"{spec.name} takes {spec.in_channels} channels; pictures have 1 or 3")
-    for name, read in files:
-        try:
-            with Image.open(io.BytesIO(read())) as picture:
-                pixels = np.asarray(picture.convert(modes[spec.in_channels]), np.uint8)
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
-            skipped.append(name)
-            continue
-        if pixels.shape[:2] != (spec.input_size, spec.input_size):
-            raise InputError(
-                f"{name} has {pixels.shape[1]}x{pixels.shape[0]} pixels, but {spec.name} is built for "
-                f"{spec.input_size}x{spec.input_size}"
-            )
-        yield name.split("/")[0], pixels.reshape(*pixels.shape[:2], spec.in_channels)
+    def correct(self, framework: str) -> int:
+        """Return how many pictures the framework's twin got right."""
+        return self.score(framework).correct
 
 
-def evaluate(
-    weights: str | Path,
-    pictures: str | Path,
-    *,
-    model: str | None = None,
-    frameworks: Iterable[str] = tuple(BACKENDS),
-    limit: int | None = None,
-    mean: tuple[float, ...] = IMAGENET_MEAN,
-    std: tuple[float, ...] = IMAGENET_STD,
+@dataclass(frozen=True, kw_only=True)
+class Prediction(Answers):
+    """The twins on pictures whose class nobody knows. `skipped` are (name, reason) of those that did not decode."""
+
+    names: tuple[str, ...]
+    classes: tuple[str, ...]
+    logits: dict[str, NDArray[Any]]
+    skipped: tuple[tuple[str, str], ...]
+
+
+def ask(
+    trained: Trained,
+    split: Split,
+    inputs: Inputs,
+    frameworks: Iterable[str],
     progress: Callable[[int, int], None] | None = None,
-) -> Evaluation:
-    """Load `weights` into the twins and classify `pictures` with each.
-
-    Classes are the names of the sub-folders in alphabetical order. Pixels go from 0 to 1, then minus `mean`,
-    divided by `std`. `limit` takes that many pictures, evenly spread. `progress(done, total)` is called after
-    each batch. Raises `InputError` for bad input.
-    """
-    if limit is not None:
-        check_whole("limit", limit, 1)
+) -> dict[str, NDArray[Any]]:
+    """Return the logits (N, num_classes) of each framework's twin for the images of `split`."""
     frameworks = tuple(frameworks)
-    check_installed(*frameworks)
-    found = read_weights(weights)
-    spec = choose_spec(found, weights, model)
-    if len(mean) not in (1, spec.in_channels) or len(std) not in (1, spec.in_channels) or min(std) <= 0:
-        raise InputError(
-            f"mean is {mean} and std {std}; wanted is one value, or one for each of {spec.in_channels} channels"
-        )
-    files = find_pictures(pictures)
-    classes = sorted({name.split("/")[0] for name, _ in files})
-    if len(classes) != spec.num_classes:
-        raise InputError(f"{pictures} has {len(classes)} classes, but {weights} knows {spec.num_classes}")
-    if limit is not None and limit < len(files):
-        files = [files[index] for index in np.linspace(0, len(files) - 1, limit).astype(int)]
-
-    skipped: list[str] = []
-    decoded = list(read_pictures(files, spec, skipped))
-    if not decoded:
-        raise InputError(f"none of the {len(files)} pictures in {pictures} could be decoded")
-    labels = np.array([classes.index(name) for name, _ in decoded])
-    pixels = np.stack([picture for _, picture in decoded])
-    shift, scale = np.asarray(mean, np.float32), np.asarray(std, np.float32)
-    total = len(pixels) * len(frameworks)
-    logits, done = {}, 0
+    total, done, logits = len(split) * len(frameworks), 0, {}
     for name in frameworks:
         backend = load_backend(name)
-        built = backend.create_model(spec)
-        backend.set_weights(built, found.arrays)
+        model = backend.create_model(get_spec(trained.spec, input_size=inputs.image_size))
+        backend.set_weights(model, trained.arrays)
         parts = []
-        for start in range(0, len(pixels), BATCH):
-            images = (pixels[start : start + BATCH] / np.float32(255) - shift) / scale
-            parts.append(backend.forward(built, backend.from_nhwc(images, built)))
+        for images, _ in in_batches(split, inputs):
+            parts.append(backend.forward(model, backend.from_nhwc(images, model)))
             done += len(images)
             if progress:
                 progress(done, total)
         logits[name] = np.concatenate(parts)
-    return Evaluation(spec=spec, classes=tuple(classes), labels=labels, logits=logits, skipped=tuple(skipped))
+    return logits
+
+
+def inputs_of(
+    trained: Trained,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    classes: Sequence[str] | None = None,
+) -> Inputs:
+    """Return how pictures are prepared: as `mean` and `std` say, else as the weights do, else as for ImageNet."""
+    stored, spec = trained.inputs, trained.spec
+    named = tuple(classes or (stored.classes if stored else map(str, range(spec.num_classes))))
+    grey = spec.in_channels == 1
+    fallback = ((sum(IMAGENET_MEAN) / 3,), (sum(IMAGENET_STD) / 3,)) if grey else (IMAGENET_MEAN, IMAGENET_STD)
+    inputs = Inputs(
+        data=stored.data if stored else "",
+        classes=named,
+        image_size=stored.image_size if stored else spec.input_size,
+        mean=tuple(mean or (stored.mean if stored else fallback[0])),
+        std=tuple(std or (stored.std if stored else fallback[1])),
+    )
+    lengths = (1, spec.in_channels)
+    if len(inputs.mean) not in lengths or len(inputs.std) not in lengths or min(inputs.std) <= 0:
+        raise InputError(
+            f"mean is {inputs.mean} and std {inputs.std}; wanted is one value, or one for each of {spec.in_channels} "
+            "channels, std above 0"
+        )
+    return inputs
+
+
+def _labelled_pictures(
+    path: str | Path, inputs: Inputs, channels: int, limit: int | None, progress: Progress | None
+) -> Any:
+    """Return images, class of each, classes and notes of a folder or archive; only of its `test` if it has one."""
+    found = find_pictures(path)
+    chosen = [picture for picture in found.pictures if picture.split != "train"]
+    decoded = decode(_spread(chosen, limit), inputs.image_size, inputs.image_size, channels, progress)
+    labels = [picture.label for picture in decoded.pictures]
+    return decoded.images, labels, found.classes, decoded.notes
+
+
+def _spread(entries: Sequence[Picture], limit: int | None) -> list[Picture]:
+    if limit is None or limit >= len(entries):
+        return list(entries)
+    return [entries[index] for index in np.linspace(0, len(entries) - 1, limit).astype(int)]
+
+
+def evaluate(
+    weights: str | Path,
+    pictures: str | Path | None = None,
+    *,
+    data: str | None = None,
+    data_dir: str | Path | None = None,
+    model: str | None = None,
+    frameworks: Iterable[str] = tuple(BACKENDS),
+    limit: int | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    reading: Progress | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Load `weights` into the twins and classify pictures whose class is known.
+
+    weights: a file, or the name of weights that ship. pictures: a folder or tar archive with CLASS/*.jpg or
+    test/CLASS/*.jpg; or data: the test images of "digits", "fashion-mnist", "cifar10" or "folder:PATH". Pixels go
+    from 0 to 1, then minus `mean`, divided by `std`: those stored with the weights, or ImageNet's. `limit` takes
+    that many pictures, evenly spread. Raises `InputError` for bad input.
+    """
+    if limit is not None:
+        check_whole("limit", limit, 1)
+    if (pictures is None) == (data is None):
+        raise InputError("wanted are either pictures (a folder or an archive) or --data with the name of a data set")
+    frameworks = tuple(frameworks)
+    check_installed(*frameworks)
+    trained = read_trained(weights, model)
+    inputs = inputs_of(trained, mean, std)
+    channels, where = trained.spec.in_channels, str(pictures if pictures is not None else data)
+    if pictures is None and data is not None and not data.startswith("folder:"):
+        dataset = load_data(data, data_dir=data_dir, progress=reading)
+        images, classes, notes = dataset.test.images, dataset.classes, dataset.notes
+        if dataset.channels != channels:
+            raise InputError(f"{data} has {dataset.channels} channels, but {trained.spec.name} takes {channels}")
+        labels = [classes[number] for number in dataset.test.labels]
+        if limit is not None and limit < len(labels):
+            chosen = np.linspace(0, len(labels) - 1, limit).astype(int)
+            images, labels = images[chosen], [labels[index] for index in chosen]
+        inputs = replace(inputs, highest=dataset.highest)
+    else:
+        path = pictures if pictures is not None else str(data).removeprefix("folder:")
+        images, labels, classes, notes = _labelled_pictures(path, inputs, channels, limit, reading)
+    order = _order_of_classes(trained, classes, where)
+    split = Split(images=images, labels=np.array([order.index(label) for label in labels], np.int64))
+    return Evaluation(
+        spec=trained.spec,
+        classes=order,
+        split=split,
+        logits=ask(trained, split, inputs, frameworks, progress),
+        notes=tuple(notes),
+    )
+
+
+def _order_of_classes(trained: Trained, classes: tuple[str, ...], where: str) -> tuple[str, ...]:
+    """Return the classes in the order of the network's outputs: by name if it knows them, else as they are sorted."""
+    if len(classes) != trained.spec.num_classes:
+        raise InputError(f"{where} has {len(classes)} classes, but {trained.name} knows {trained.spec.num_classes}")
+    stored = trained.inputs.classes if trained.inputs else ()
+    return stored if set(stored) == set(classes) else classes
+
+
+def picture_paths(names: Iterable[str]) -> Iterator[Path]:
+    """Yield the pictures that `names` stand for: files, all pictures below folders, and "-" for a list on stdin."""
+    for name in names:
+        if name == "-":
+            yield from picture_paths(line.rstrip("\n") for line in sys.stdin if line.strip())
+            continue
+        path = Path(name)
+        if path.is_dir():
+            below = sorted(each for each in path.rglob("*") if each.suffix.lower() in PICTURES and each.is_file())
+            if not below:
+                raise InputError(f"the folder {path} holds no picture ({', '.join(PICTURES)})")
+            yield from below
+        elif path.exists():
+            yield path
+        else:
+            raise InputError(f"there is no picture {path}")
+
+
+def predict(
+    names: Iterable[str],
+    *,
+    weights: str | Path = "resnet20_cifar",
+    model: str | None = None,
+    frameworks: Iterable[str] = tuple(BACKENDS),
+) -> Prediction:
+    """Classify pictures of any size: the middle square, brought to the size that the network was trained on.
+
+    Pictures that do not decode are skipped and named. Raises `InputError` if there is none that does.
+    """
+    frameworks = tuple(frameworks)
+    check_installed(*frameworks)
+    check_pillow()
+    trained = read_trained(weights, model)
+    inputs = inputs_of(trained)
+    paths = list(picture_paths(names))
+    good, arrays, skipped = [], [], []
+    for path in paths:
+        try:
+            picture = to_square(open_picture(path.read_bytes(), trained.spec.in_channels), inputs.image_size)
+        except (ValueError, OSError) as error:
+            skipped.append((str(path), str(error)))
+            continue
+        arrays.append(np.asarray(picture, np.uint8).reshape(inputs.image_size, inputs.image_size, -1))
+        good.append(str(path))
+    if not good:
+        reason = f"; the first, {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
+        raise InputError(f"none of the {len(paths)} pictures can be read{reason}")
+    split = Split(images=np.stack(arrays), labels=np.zeros(len(arrays), np.int64))
+    return Prediction(
+        names=tuple(good),
+        classes=inputs.classes,
+        logits=ask(trained, split, inputs, frameworks),
+        skipped=tuple(skipped),
+    )

@@ -211,6 +211,17 @@ def read_safetensors(path: str | Path) -> tuple[Arrays, ResNetSpec | None]:
         raise WeightsError(f"{path} carries a spec that cannot be read ({error})") from error
 
 
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """Return the texts in the metadata of a `.safetensors` file: "spec", "inputs", "training", ..."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(check_readable(path)), "numpy") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is no readable .safetensors file ({error})") from error
+
+
 def recognise(arrays: Mapping[str, NDArray[Any]]) -> list[ResNetSpec]:
     """Return the specs of the catalog that these arrays fit, most likely first, with their own head and input.
 

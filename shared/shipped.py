@@ -1,0 +1,59 @@
+"""The trained weights that come with the package; each has a model card beside it, in `shared/assets`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.batches import Inputs
+from shared.errors import InputError
+from shared.foreign import choose_spec, read_weights
+from shared.spec import ResNetSpec
+from shared.weights import Arrays, read_metadata
+
+ASSETS = Path(__file__).parent / "assets"
+#: Name -> what it tells apart.
+SHIPPED = {
+    "resnet20_cifar": "CIFAR-10: airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck",
+    "resnet8_digits": "handwritten digits of 8x8 pixels",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """Weights of a trained network; `inputs` says how pictures must be prepared, None if the file does not."""
+
+    name: str
+    arrays: Arrays
+    spec: ResNetSpec
+    inputs: Inputs | None
+
+
+def weights_path(weights: str | Path) -> Path:
+    """Return the file of weights that ship with the package, or `weights` itself if it is a path.
+
+    Raises `InputError` for a word that is neither.
+    """
+    if str(weights) in SHIPPED:
+        return ASSETS / f"{weights}.safetensors"
+    path = Path(weights)
+    if not path.exists() and not path.suffix:
+        raise InputError(f"there is no file {path}, and no weights of that name ship; those are {', '.join(SHIPPED)}")
+    return path
+
+
+def read_trained(weights: str | Path, model: str | None = None) -> Trained:
+    """Read weights by the name of those that ship, or from a file in any format that `convert` reads.
+
+    `model` names the network where the shapes fit several. Raises `InputError` or `WeightsError`.
+    """
+    path = weights_path(weights)
+    found = read_weights(path)
+    spec = choose_spec(found, path, model)
+    text = read_metadata(path).get("inputs") if path.suffix == ".safetensors" else None
+    inputs = Inputs.from_json(text) if text else None
+    if inputs and (len(inputs.classes) != spec.num_classes or len(inputs.mean) not in (1, spec.in_channels)):
+        raise InputError(
+            f"{path}: the stored inputs have {len(inputs.classes)} classes, the network {spec.num_classes}"
+        )
+    return Trained(name=str(weights), arrays=found.arrays, spec=spec, inputs=inputs)
