@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -144,7 +145,10 @@ def open_picture(content: bytes, channels: int, kinds: Counter[str] | None = Non
 
     kinds = Counter() if kinds is None else kinds
     try:
-        with Image.open(io.BytesIO(content)) as picture:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the check below comes first
+            opened = Image.open(io.BytesIO(content))
+        with opened as picture:
             if picture.width * picture.height > MOST_PIXELS:
                 raise ValueError(f"{picture.width} x {picture.height} pixels are too many")
             picture.load()
@@ -169,7 +173,7 @@ def to_square(picture: Any, size: int) -> Any:
     box = (left, top, left + side, top + side)
     if picture.size == (size, size):
         return picture
-    return picture.resize((size, size), Image.Resampling.BILINEAR, box=box)
+    return picture.crop(box).resize((size, size), Image.Resampling.BILINEAR)
 
 
 def decode(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -31,9 +32,10 @@ def recent(run: Run) -> tuple[float, float, float, float]:
     """Return mean loss, mean accuracy, images/s of the last steps, and the seconds that the remaining ones take."""
     rows = run.rows[-RECENT_STEPS:]
     rows = [row for row in rows if row["epoch"] == rows[-1]["epoch"]]
-    per_image = sum(1 / max(row["images_per_second"], 1e-9) for row in rows) / len(rows)
+    # The median: the first step, in which everything is still set up, takes a hundred times as long as the others.
+    rate = statistics.median(row["images_per_second"] for row in rows)
     loss, accuracy = (sum(row[name] for row in rows) / len(rows) for name in ("train_loss", "train_accuracy"))
-    return loss, accuracy, 1 / per_image, (run.total - run.step) * run.recipe.batch_size * per_image
+    return loss, accuracy, rate, (run.total - run.step) * run.recipe.batch_size / rate
 
 
 def epoch_line(run: Run, row: Mapping[str, float]) -> str:

@@ -14,6 +14,9 @@ TESTED = {
     "matplotlib": "3.11.2",
     "jupyterlab": "4.6.6",
     "pillow": "13.0.0",
+    "pooch": "1.9.0",
+    "tensorboard": "2.21.0",
+    "tensorboardX": "2.6.5",
 }
 #: What each extra installs.
 EXTRAS = {
@@ -22,6 +25,8 @@ EXTRAS = {
     "notebooks": ("jupyterlab",),
     "figures": ("matplotlib",),
     "images": ("pillow",),
+    "download": ("pooch",),
+    "tensorboard": ("tensorboard", "tensorboardX"),
 }
 
 

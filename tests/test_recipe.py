@@ -1,0 +1,138 @@
+"""Recipes: what they hold, how they are changed, and the learning rate of every step."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import tomllib
+
+import pytest
+
+from shared.catalog import get_spec
+from shared.errors import InputError
+from shared.recipe import RECIPES, Recipe, get_recipe, read_recipe
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=list(RECIPES))
+def test_a_named_recipe_names_a_network_and_survives_its_file(recipe, tmp_path):
+    get_spec(recipe.model)
+    assert recipe.about
+    path = tmp_path / "recipe.toml"
+    path.write_text(recipe.to_toml(), encoding="utf-8")
+    assert read_recipe(path) == recipe
+    assert get_recipe(str(path)) == recipe
+
+
+def test_d2l_fashion_is_the_book_s():
+    recipe = RECIPES["d2l-fashion"]
+    spec = get_spec(recipe.model)
+    assert (recipe.optimizer, recipe.learning_rate, recipe.batch_size, recipe.epochs) == ("sgd", 0.05, 256, 10)
+    assert (spec.in_channels, recipe.image_size, recipe.momentum, recipe.schedule) == (1, 96, 0.0, "constant")
+    assert "0.014" in recipe.about
+    assert "0.895" in recipe.about
+
+
+def test_paper_cifar_divides_by_10_at_32k_and_48k_of_64k_steps():
+    recipe = RECIPES["paper-cifar"]
+    assert (recipe.momentum, recipe.weight_decay, recipe.batch_size) == (0.9, 1e-4, 128)
+    total = recipe.total_steps(390)
+    assert total == 64_000
+    rates = {step: recipe.learning_rate_at(step, total) for step in (0, 31_999, 32_000, 47_999, 48_000, 63_999)}
+    assert list(rates.values()) == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+
+
+def test_blog_cifar_adam_divides_by_3_every_20_epochs():
+    recipe = RECIPES["blog-cifar-adam"]
+    total = recipe.total_steps(500)
+    rates = [recipe.learning_rate_at(500 * epoch, total) for epoch in range(recipe.epochs)]
+    assert recipe.optimizer == "adam"
+    assert rates == pytest.approx([1e-3 / 3 ** (epoch // 20) for epoch in range(80)])
+
+
+def test_schedules_at_hand_computed_steps():
+    def rates(*changes: str) -> list[float]:
+        recipe = get_recipe("quick", ["steps=10", "learning_rate=1", "warmup=0", *changes])
+        return [recipe.learning_rate_at(step, 10) for step in range(10)]
+
+    assert rates("schedule=constant") == [1.0] * 10
+    assert rates("schedule=cosine") == pytest.approx([(1 + math.cos(math.pi * step / 10)) / 2 for step in range(10)])
+    assert rates("schedule=one-cycle") == pytest.approx([1 - step / 10 for step in range(10)])
+    assert rates("schedule=one-cycle", "warmup=0.4")[:5] == pytest.approx([0.25, 0.5, 0.75, 1, 1])
+    assert rates("schedule=step", "milestones=0.3,0.6", "gamma=0.5") == [1] * 3 + [0.5] * 3 + [0.25] * 4
+
+
+def test_a_schedule_keeps_its_form_when_the_run_gets_shorter():
+    long, short = RECIPES["paper-cifar"], get_recipe("paper-cifar", ["steps=640"])
+    assert [long.learning_rate_at(100 * step, 64_000) for step in range(640)] == [
+        short.learning_rate_at(step, 640) for step in range(640)
+    ]
+
+
+def test_changes_are_read_as_the_type_of_their_field():
+    recipe = get_recipe(
+        "paper-cifar", ["epochs=3", "flip=no", "milestones=0.1, 0.2", "learning-rate=1", "precision=float64"]
+    )
+    assert (recipe.epochs, recipe.steps, recipe.flip, recipe.milestones) == (3, 0, False, (0.1, 0.2))
+    assert (recipe.learning_rate, type(recipe.learning_rate), recipe.precision) == (1.0, float, "float64")
+    assert get_recipe("paper-cifar", ["schedule=cosine"]).milestones == ()
+    assert get_recipe("quick", seed=7, data=None).seed == 7
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("epoch=3", "a recipe has no epoch; nearest are epochs"),
+        ("epochs", "wanted is field=value"),
+        ("epochs=three", "wanted is a whole number"),
+        ("epochs=1.5", "wanted is a whole number"),
+        ("epochs=0", "epochs is 0 and steps is 0; one of them says how long"),
+        ("epochs=-1", "epochs is -1; allowed is 0 to"),
+        ("flip=maybe", "wanted is true or false"),
+        ("milestones=0.5", "step needs milestones, the others have none"),
+        ("milestones=a", "wanted is numbers with commas between them"),
+        ("learning_rate=nan", "learning_rate is nan"),
+        ("learning_rate=-0.1", "learning_rate is -0.1; allowed is 0 to 1000"),
+        ("optimizer=lion", "optimizer is 'lion'; allowed is one of sgd, adam, adamw"),
+        ("schedule=linear", "allowed is one of constant, step, cosine, one-cycle"),
+        ("precision=int8", "allowed is one of float32, bfloat16, float16, float64"),
+        ("momentum=0", "nesterov needs a momentum"),
+        ("momentum=1", "momentum is 1.0; allowed is 0 to 0.9999"),
+        ("batch_size=0", "batch_size is 0; allowed is 1 to"),
+        ("validation=0.95", "validation is 0.95; allowed is 0 to 0.9"),
+    ],
+)
+def test_a_change_that_is_not_allowed_is_explained(change, message):
+    with pytest.raises(InputError) as caught:
+        get_recipe("quick", [change])
+    assert message in str(caught.value)
+
+
+def test_unknown_recipes_and_broken_files_are_explained(tmp_path):
+    with pytest.raises(InputError, match="unknown recipe 'quik'; nearest are quick"):
+        get_recipe("quik")
+    broken = tmp_path / "broken.toml"
+    for text, message in [
+        ("epochs = = 3", "no readable recipe"),
+        ('name = "x"\nfoo = 1', "unknown foo"),
+        ("epochs = 3", "it has no name"),
+        ('name = "x"\nepochs = "3"', "epochs is '3'; allowed is a value of type int"),
+    ]:
+        broken.write_text(text)
+        with pytest.raises(InputError, match=message):
+            get_recipe(str(broken))
+
+
+def test_every_number_of_a_recipe_has_limits():
+    from shared.recipe import LIMITS
+
+    numbers = {field.name for field in dataclasses.fields(Recipe) if field.type in ("int", "float")}
+    assert numbers == {name for name, _, _ in LIMITS}
+
+
+def test_recipes_are_listed_and_shown(call):
+    listed = call("recipes")
+    assert listed.returncode == 0
+    assert all(name in listed.stdout for name in RECIPES)
+    shown = call("recipes", "fast-cifar")
+    assert Recipe(**tomllib.loads(shown.stdout)) == RECIPES["fast-cifar"]
+    assert call("recipes", "fast").returncode == 2

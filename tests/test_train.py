@@ -1,0 +1,561 @@
+"""Training: the twins' curves are equal, runs stop and go on without losing a bit, and trouble is explained."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import json
+import math
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections import namedtuple
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from shared import run as run_module
+from shared.backends import BACKENDS
+from shared.batches import Batches
+from shared.data import load_data
+from shared.errors import InputError, TrainingError
+from shared.recipe import get_recipe, read_recipe
+from shared.run import COLUMNS, Reporter, Settings, read_about, read_metrics, score
+from shared.training import open_runs, resume, train
+from shared.weights import lively_weights, read_metadata
+from tests.conftest import ROOT
+
+#: Settings in which rounding errors do not grow: see shared.weights.lively_weights.
+TAME = ("steps=20", "learning_rate=0.005")
+OPTIMIZERS = {
+    "plain SGD": ["momentum=0", "nesterov=no", "weight_decay=0", "schedule=constant", "warmup=0"],
+    "Nesterov, decay, one-cycle, smoothing, crops": ["weight_decay=5e-3", "label_smoothing=0.1", "warmup=0.3"],
+    "momentum, steps, decay of kernels only": [
+        "nesterov=no",
+        "weight_decay=5e-3",
+        "decay_norm_and_bias=no",
+        "schedule=step",
+        "milestones=0.5",
+        "warmup=0",
+    ],
+    "Adam with coupled decay": ["optimizer=adam", "learning_rate=1e-4", "weight_decay=1e-3"],
+    "AdamW, cosine": ["optimizer=adamw", "learning_rate=1e-4", "weight_decay=1e-2", "schedule=cosine"],
+}
+
+
+def backend_name(twin) -> str:
+    return next(name for name, (package, *_) in BACKENDS.items() if package == twin.__name__)
+
+
+def tame(recipe, data):
+    """Weights from which two correct implementations stay together."""
+    spec = Batches(data, recipe).data
+    from shared.catalog import get_spec
+
+    size = spec.train.images.shape[1]
+    classes = len(spec.classes)
+    return lively_weights(
+        get_spec(recipe.model, in_channels=spec.channels, num_classes=classes, input_size=size), 0, tame=True
+    )
+
+
+def both(recipe, data, tmp_path):
+    """Train the twins from the same tame weights; return losses and final weights of each."""
+    result = train(recipe, framework="both", output=tmp_path / "both", data=data, weights=tame(recipe, data))
+    losses = [np.array([row["train_loss"] for row in run.rows]) for run in result.runs.values()]
+    return losses, [load_file(run.folder / "last.safetensors") for run in result.runs.values()]
+
+
+def worst(first, second) -> float:
+    return max(float(np.abs(first[name] - second[name]).max() / np.abs(second[name]).max()) for name in second)
+
+
+# -- equal curves
+
+
+@pytest.mark.parametrize("changes", OPTIMIZERS.values(), ids=list(OPTIMIZERS))
+def test_float64_curves_are_equal_to_1e_9_over_20_steps(torch_twin, keras_twin, tmp_path, changes):
+    """Real digits, augmented; momentum, decay, a changing rate and BatchNorm statistics included."""
+    recipe = get_recipe("quick", [*TAME, "precision=float64", *changes])
+    (torch_loss, keras_loss), (torch_weights, keras_weights) = both(recipe, load_data("digits"), tmp_path)
+    assert len(torch_loss) == 20
+    assert np.abs(torch_loss - keras_loss).max() < 1e-9
+    assert worst(torch_weights, keras_weights) < 1e-9, "weights and BatchNorm statistics"
+    assert torch_loss[-1] < torch_loss[0], "and something was learnt"
+
+
+def test_float32_curves_are_equal_in_the_first_two_steps(torch_twin, keras_twin, tmp_path):
+    (torch_loss, keras_loss), _ = both(get_recipe("quick", TAME), load_data("digits"), tmp_path)
+    difference = np.abs(torch_loss - keras_loss) / keras_loss
+    assert difference[0] < 1e-5
+    assert difference[1] < 1e-4
+
+
+@pytest.fixture(scope="session")
+def cifar_folder(tmp_path_factory):
+    """Some of the real CIFAR-10 pictures, unpacked: the first 40 of each class for training, 10 for testing."""
+    archive = Path(os.environ.get("RESNET_TWINS_DATA", "")) / "cifar-10" / "cifar-10-jpeg.tar.xz"
+    if not os.environ.get("RESNET_TWINS_DATA") or not archive.exists():
+        pytest.skip("the CIFAR-10 pictures are not in $RESNET_TWINS_DATA")
+    folder = tmp_path_factory.mktemp("cifar")
+    with tarfile.open(archive) as file:
+        for member in file:
+            match = re.search(r"(train|test)/\w+/0*(\d+)\.jpg$", member.name)
+            if match and int(match[2]) < {"train": 40, "test": 10}[match[1]]:
+                file.extract(member, folder, filter="data")
+    return folder
+
+
+def test_float64_curves_of_resnet20_on_real_photographs(torch_twin, keras_twin, tmp_path, cifar_folder):
+    pytest.importorskip("PIL", reason="Pillow is not installed")
+    changes = [*TAME, "precision=float64", "batch_size=16", "schedule=constant", "warmup=0"]
+    recipe = get_recipe("fast-cifar", changes)
+    data = load_data(f"folder:{cifar_folder}")
+    assert len(data.classes) == 10
+    assert len(data.train) >= 300
+    (torch_loss, keras_loss), (torch_weights, keras_weights) = both(recipe, data, tmp_path)
+    assert np.abs(torch_loss - keras_loss).max() < 1e-9
+    assert worst(torch_weights, keras_weights) < 1e-9
+
+
+def test_keras_own_sgd_would_part_when_the_rate_changes(keras_twin):
+    """The reason for `resnet_tf/optimizers.py`: at a constant rate the two formulas agree, afterwards they do not."""
+    keras = pytest.importorskip("keras")
+    from resnet_tf.optimizers import SGD
+
+    recipe = get_recipe("quick", ["momentum=0.9", "nesterov=no", "weight_decay=0", "learning_rate=0.1"])
+
+    def walk(optimizer, rates) -> list[float]:
+        variable, path = keras.Variable([1.0]), []
+        for rate in rates:
+            optimizer.learning_rate = rate
+            optimizer.apply([keras.ops.convert_to_tensor([0.5])], [variable])
+            path.append(float(variable.numpy()[0]))
+        return path
+
+    constant, changing = [0.1, 0.1, 0.1], [0.1, 0.01, 0.01]
+    stock = [walk(keras.optimizers.SGD(0.1, momentum=0.9), rates) for rates in (constant, changing)]
+    ours = [walk(SGD(recipe), rates) for rates in (constant, changing)]
+    assert ours[0] == pytest.approx(stock[0])
+    assert ours[1] != pytest.approx(stock[1], abs=1e-3)
+    velocity, weight, by_hand = 0.0, 1.0, []
+    for rate in changing:
+        velocity = 0.9 * velocity + 0.5
+        weight -= rate * velocity
+        by_hand.append(weight)
+    assert ours[1] == pytest.approx(by_hand)
+
+
+# -- a run and its folder
+
+
+@pytest.fixture
+def trained(twin, tmp_path):
+    """A short run of each framework."""
+    recipe = get_recipe("quick", ["epochs=3"])
+    return train(recipe, framework=backend_name(twin), output=tmp_path / "run").runs[backend_name(twin)]
+
+
+def test_a_run_leaves_all_that_is_promised(trained, twin):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    names = {path.name for path in trained.folder.iterdir()}
+    assert names == {
+        "recipe.toml",
+        "run.json",
+        "metrics.csv",
+        "curves.png",
+        "confusion.png",
+        "best.safetensors",
+        "last.safetensors",
+        "state.safetensors",
+    }
+    assert read_recipe(trained.folder / "recipe.toml") == trained.recipe
+    _, about, _ = read_about(trained.folder)
+    assert about["seed"] == 0
+    assert about["versions"]["numpy"] == np.__version__
+    assert about["data"]["training_images"] == 1437
+    model = twin.create_model(trained.spec)
+    twin.load_weights(model, trained.folder / "last.safetensors")
+    logits = twin.forward(
+        model, twin.from_nhwc(trained.batches.inputs.prepare(trained.batches.data.test.images), model)
+    )
+    again = score(logits, trained.batches.data.test.labels)
+    assert again.accuracy == trained.rows[-1]["test_accuracy"]
+    assert again.loss == pytest.approx(trained.rows[-1]["test_loss"], rel=1e-5)
+    stored = json.loads(read_metadata(trained.folder / "last.safetensors")["training"])
+    assert (stored["epoch"], stored["test_accuracy"]) == (3, again.accuracy)
+
+
+def test_metrics_have_a_row_for_every_step_and_a_test_for_every_epoch(trained):
+    rows = read_metrics(trained.folder)
+    per_epoch = trained.batches.steps_per_epoch
+    assert [row["step"] for row in rows] == list(range(1, 3 * per_epoch + 1))
+    assert [row["epoch"] for row in rows if "test_loss" in row] == [1, 2, 3]
+    assert [row["learning_rate"] for row in rows] == pytest.approx(
+        [trained.recipe.learning_rate_at(step, trained.total) for step in range(trained.total)]
+    )
+    assert all(row["seconds"] > 0 and row["images_per_second"] > 0 for row in rows)
+    header = (trained.folder / "metrics.csv").read_text().splitlines()[0]
+    assert header == ",".join(COLUMNS)
+
+
+def test_the_best_weights_are_those_of_the_best_epoch(trained):
+    best = json.loads(read_metadata(trained.folder / "best.safetensors")["training"])
+    assert best["test_accuracy"] == max(row.get("test_accuracy", 0) for row in trained.rows)
+
+
+def test_with_validation_images_the_test_images_choose_nothing(torch_twin, tmp_path):
+    recipe = get_recipe("quick", ["epochs=3", "validation=0.2"])
+    run = train(recipe, output=tmp_path / "run").runs["torch"]
+    by_validation = max(
+        (row for row in run.rows if "test_loss" in row), key=lambda row: (row["validation_accuracy"], -row["epoch"])
+    )
+    best = json.loads(read_metadata(run.folder / "best.safetensors")["training"])
+    assert best["epoch"] == by_validation["epoch"]
+
+
+def test_score_is_cross_entropy_accuracy_and_confusion():
+    logits = np.array([[2.0, 0.0], [0.0, 0.0], [-1.0, 3.0]])
+    judged = score(logits, np.array([0, 1, 0]))
+    expected = [math.log(1 + math.exp(-2)), math.log(2), 4 + math.log(1 + math.exp(-4))]
+    assert judged.loss == pytest.approx(np.mean(expected))
+    assert judged.confusion.tolist() == [[1, 1], [1, 0]]
+    assert (judged.accuracy, judged.correct) == (pytest.approx(1 / 3), 1)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_shorter_numbers_train_and_their_scale_is_saved(twin, tmp_path, precision):
+    name = backend_name(twin)
+    recipe = get_recipe("quick", ["steps=12", f"precision={precision}"])
+    run = train(recipe, framework=name, output=tmp_path / "run").runs[name]
+    losses = [row["train_loss"] for row in run.rows]
+    assert losses[-1] < losses[0]
+    state = load_file(run.folder / "state.safetensors")
+    assert all(array.dtype == np.float32 for key, array in state.items() if key.startswith("weights/"))
+    assert ("scaler/scale" in state) == (precision == "float16")
+
+
+def test_tensorboard_events_are_written(torch_twin, tmp_path):
+    pytest.importorskip("tensorboardX", reason="tensorboardX is not installed")
+    settings = Settings(tensorboard=True)
+    run = train(get_recipe("quick", ["steps=30"]), output=tmp_path / "run", settings=settings).runs["torch"]
+    content = b"".join(path.read_bytes() for path in (run.folder / "tensorboard").iterdir())
+    for name in (b"loss/train", b"accuracy/test", b"learning_rate"):
+        assert name in content
+
+
+# -- stopping and going on
+
+
+class StopAt(Reporter):
+    """Does what Ctrl-C does, behind step `at`."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+
+    def step(self, run, row) -> None:
+        if run.step == self.at:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+
+
+@pytest.mark.parametrize("at", [5, 22, 30], ids=["in the first epoch", "at an epoch's end", "in the second epoch"])
+def test_a_run_that_was_stopped_ends_with_the_same_bits(twin, tmp_path, at):
+    """Mirrored and cropped images, momentum and a changing rate included."""
+    name, recipe = backend_name(twin), get_recipe("quick", ["steps=44", "flip=yes"])
+    whole = train(recipe, framework=name, output=tmp_path / "whole").runs[name]
+    stopped = train(recipe, framework=name, output=tmp_path / "stopped", reporter=lambda: StopAt(at))
+    assert not stopped.complete
+    assert stopped.runs[name].step == at, "the step that was begun is finished, and no other is begun"
+    resumed = resume(tmp_path / "stopped").runs[name]
+    first, second = (load_file(run.folder / "state.safetensors") for run in (whole, resumed))
+    assert first.keys() == second.keys()
+    assert [key for key in first if not np.array_equal(first[key], second[key])] == []
+    assert [row["train_loss"] for row in whole.rows] == pytest.approx([row["train_loss"] for row in resumed.rows])
+    assert [row["seconds"] for row in resumed.rows] == sorted(row["seconds"] for row in resumed.rows)
+
+
+def test_adam_goes_on_as_well(twin, tmp_path):
+    name, recipe = backend_name(twin), get_recipe("quick", ["steps=30", "optimizer=adam", "learning_rate=1e-3"])
+    whole = train(recipe, framework=name, output=tmp_path / "whole").runs[name]
+    train(recipe, framework=name, output=tmp_path / "stopped", reporter=lambda: StopAt(9))
+    resumed = resume(tmp_path / "stopped").runs[name]
+    first, second = (load_file(run.folder / "last.safetensors") for run in (whole, resumed))
+    assert all(np.array_equal(first[key], second[key]) for key in first)
+
+
+def test_both_twins_write_the_same_state(torch_twin, keras_twin, tmp_path):
+    result = train(get_recipe("quick", ["steps=3"]), framework="both", output=tmp_path / "both")
+    states = [load_file(run.folder / "state.safetensors") for run in result.runs.values()]
+    shapes = [
+        {key: array.shape for key, array in state.items() if not key.startswith("optimizer_steps")} for state in states
+    ]
+    assert shapes[0] == shapes[1]
+    assert (tmp_path / "both" / "recipe.toml").exists()
+    assert result.loss_differences()[0] < 1e-5
+
+
+def test_a_run_of_both_that_was_stopped_in_the_first_goes_on_with_the_second(torch_twin, keras_twin, tmp_path):
+    recipe = get_recipe("quick", ["steps=12"])
+    stopped = train(recipe, framework="both", output=tmp_path / "both", reporter=lambda: StopAt(4))
+    assert list(stopped.runs) == ["torch"]
+    resumed = resume(tmp_path / "both")
+    assert [run.step for run in resumed.runs.values()] == [12, 12]
+    assert resumed.complete
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(BACKENDS))
+def test_sigkill_at_any_moment_never_costs_a_file_and_never_a_bit(request, tmp_path, name):
+    request.getfixturevalue({"torch": "torch_twin", "tf": "keras_twin"}[name])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    changes = ["--framework", name, "--epochs", "6", "--set", "flip=yes", "--save-every", "5", "--threads", "1"]
+
+    def start(*arguments: str) -> subprocess.Popen:
+        command = [sys.executable, "-m", "shared.cli", "train", *arguments]
+        return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    reference, folder = tmp_path / "reference", tmp_path / "killed"
+    begin = time.monotonic()
+    assert start(*changes, "--output", str(reference)).wait(300) == 0
+    whole = time.monotonic() - begin
+    rng, kills = random.Random(0), 0
+    for attempt in range(8):
+        going_on = (folder / "run.json").exists()
+        process = start(*(["--resume", str(folder)] if going_on else [*changes, "--output", str(folder)]))
+        if attempt < 4:
+            deadline = time.monotonic() + 60
+            while not (folder / "metrics.csv").exists() and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.01)
+            time.sleep(rng.uniform(0, 0.7 * whole))
+            if process.poll() is None:
+                process.send_signal(signal.SIGKILL)
+                kills += 1
+        output, _ = process.communicate(timeout=300)
+        for file in ("state", "last", "best"):
+            if (folder / f"{file}.safetensors").exists():
+                load_file(folder / f"{file}.safetensors")  # whole, whenever the kill came
+        if process.returncode != -signal.SIGKILL:
+            assert process.returncode == 0 or "is complete" in output.decode(), output.decode()
+            break
+    assert kills >= 1
+    first, second = (load_file(place / "last.safetensors") for place in (reference, folder))
+    assert [key for key in first if not np.array_equal(first[key], second[key])] == []
+    assert not list(folder.glob("tmp-*")), "leftovers are taken away"
+
+
+def test_a_state_that_is_damaged_is_explained(torch_twin, tmp_path):
+    train(get_recipe("quick", ["steps=30"]), output=tmp_path / "run", reporter=lambda: StopAt(23))
+    state = tmp_path / "run" / "state.safetensors"
+    good = state.read_bytes()
+    state.write_bytes(good[: len(good) // 2])
+    with pytest.raises(InputError, match=r"state.safetensors is damaged .*; delete it to begin the run anew"):
+        resume(tmp_path / "run")
+    state.write_bytes(good)
+    (tmp_path / "run" / "metrics.csv").write_text("step,epoch\n1,x\n")
+    with pytest.raises(InputError, match=r"metrics.csv is damaged"):
+        resume(tmp_path / "run")
+    (tmp_path / "run" / "run.json").write_text("{")
+    with pytest.raises(InputError, match=r"run.json is damaged"):
+        resume(tmp_path / "run")
+    with pytest.raises(InputError, match="holds no training run"):
+        resume(tmp_path)
+
+
+def test_a_complete_run_is_not_trained_again(torch_twin, tmp_path):
+    train(get_recipe("quick", ["steps=3"]), output=tmp_path / "run")
+    with pytest.raises(InputError, match="is complete: all steps are done"):
+        resume(tmp_path / "run")
+    assert open_runs(tmp_path / "run")["torch"].complete
+
+
+# -- trouble
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_names_the_last_good_state(twin, tmp_path):
+    class Poison(Reporter):
+        def step(self, run, row) -> None:
+            if run.step == 25:
+                run.batches.inputs.prepare.__self__.__dict__["std"] = (1e-30,)
+
+    name = backend_name(twin)
+    with pytest.raises(TrainingError) as caught:
+        train(get_recipe("quick", ["epochs=3"]), framework=name, output=tmp_path / "run", reporter=Poison)
+    text = str(caught.value)
+    assert re.search(r"step 2[6-9] \(epoch 2\): the loss is (nan|inf)", text), text
+    assert f"the last good state is in {tmp_path / 'run' / 'state.safetensors'}" in text
+    assert "--set learning_rate=0.01" in text
+    weights = load_file(tmp_path / "run" / "last.safetensors")
+    assert all(np.isfinite(array).all() for array in weights.values())
+
+
+def test_the_command_reports_a_lost_run_with_exit_code_1(call, torch_twin):
+    result = call(
+        "train",
+        "--set",
+        "learning_rate=1000",
+        "--set",
+        "warmup=0",
+        "--set",
+        "normalize=zero-one",
+        "--set",
+        "optimizer=sgd",
+        "--set",
+        "model=plain56_cifar",
+        "--epochs",
+        "40",
+    )
+    assert result.returncode == 1, result.stderr
+    assert "Error: step" in result.stderr
+    assert "training stopped" in result.stderr
+
+
+def test_a_full_disk_is_noticed_before_training(monkeypatch, torch_twin, tmp_path):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(run_module.shutil, "disk_usage", lambda _: usage(10**9, 10**9, 10**6))
+    with pytest.raises(InputError, match=r"1 MB are free, but this run needs up to \d+ MB"):
+        train(get_recipe("quick"), output=tmp_path / "run")
+
+
+def test_a_disk_that_fills_up_ends_the_run_and_leaves_what_was_good(monkeypatch, torch_twin, tmp_path):
+    train(get_recipe("quick", ["epochs=3"]), output=tmp_path / "run", reporter=lambda: StopAt(22))
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    from safetensors import numpy as writer
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(writer, "save_file", full)
+    with pytest.raises(TrainingError, match="No space left on device.*what was saved before is whole"):
+        resume(tmp_path / "run")
+    after = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    assert after == before
+
+
+def test_a_folder_with_something_in_it_is_left_alone(torch_twin, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("dear reader")
+    with pytest.raises(InputError, match="something is there already; choose a new folder"):
+        train(get_recipe("quick"), output=tmp_path / "mine")
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+    train(get_recipe("quick", ["steps=2"]), output=tmp_path / "run")
+    with pytest.raises(InputError, match="to go on with that run, use --resume"):
+        train(get_recipe("quick"), output=tmp_path / "run")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="nothing is closed to root")
+def test_a_folder_that_cannot_be_written_to_is_noticed_first(torch_twin, tmp_path):
+    (tmp_path / "closed").mkdir(mode=0o500)
+    with pytest.raises(InputError, match="cannot be written to"):
+        train(get_recipe("quick"), output=tmp_path / "closed" / "run")
+
+
+def test_a_file_where_the_folder_should_be_is_noticed_first(torch_twin, tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="cannot be written to"):
+        train(get_recipe("quick"), output=tmp_path / "file" / "run")
+
+
+def test_a_failed_start_leaves_no_folder(torch_twin, tmp_path):
+    with pytest.raises(InputError):
+        train(get_recipe("quick", data="folder:nowhere"), output=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+BAD_COMMANDS = [
+    (["--recipe", "nope"], "unknown recipe 'nope'"),
+    (["--model", "resnet19"], "unknown network 'resnet19'; nearest are"),
+    (["--data", "minst"], "unknown data set 'minst'"),
+    (["--data", "folder:nowhere"], "there is no such folder or archive"),
+    (["--set", "epoch=3"], "a recipe has no epoch"),
+    (["--epochs", "-1"], "epochs is -1"),
+    (["--device", "tpu"], "--device is 'tpu'; allowed is one of auto, cpu, cuda, mps"),
+    (["--save-every", "-1"], "--save-every is -1"),
+    (["--resume", "nowhere"], "nowhere holds no training run"),
+    (["--resume", "nowhere", "--set", "epochs=3"], "cannot change a run that is resumed"),
+    (["--data-dir", "nowhere", "--data", "fashion-mnist"], "--data-dir is 'nowhere', which is no folder"),
+    (["--framework", "jax"], "jax"),
+    (["--model", "resnet18"], "input_size is 8"),
+    (["--set", "batch_size=2000"], "1437 training images, fewer than one batch of 2000"),
+    (["--set", "crop_padding=9"], "crop_padding is 9, more than the 8 pixels"),
+    (["--precision", "int4"], "int4"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD_COMMANDS, ids=[" ".join(entry[0]) for entry in BAD_COMMANDS])
+def test_bad_input_is_answered_with_one_line_and_exit_code_2(call, torch_twin, tmp_path, arguments, message):
+    result = call("train", *arguments)
+    assert result.returncode == 2, result.stdout + result.stderr
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").iterdir())
+
+
+def test_an_absent_device_is_explained(twin, tmp_path):
+    package = importlib.import_module(f"{twin.__name__}.train")
+    with pytest.raises(InputError, match="--device is 'mps'.*use --device auto"):
+        if sys.platform == "darwin" and backend_name(twin) == "torch":
+            pytest.skip("this machine has one")
+        package.prepare_machine(Settings(device="mps"))
+
+
+# -- the command
+
+
+def test_train_both_shows_the_same_lines_for_both_and_ends_with_a_table(call, torch_twin, keras_twin, tmp_path):
+    result = call("train", "--framework", "both", "--epochs", "2")
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert sum(line.startswith("epoch   2/2") for line in lines) == 2
+    assert any(
+        line.startswith("PyTorch: resnet8_digits on digits, 1,437 training and 360 test images") for line in lines
+    )
+    assert any(line.startswith("Keras: resnet8_digits on digits") for line in lines)
+    assert "the losses of the first steps differ by" in result.stdout
+    names = {path.name for path in (tmp_path / "runs" / "quick-both-1").iterdir()}
+    assert {"torch", "tf", "recipe.toml", "run.json"} <= names
+    again = call("train", "--epochs", "1", "--framework", "torch")
+    assert again.returncode == 0
+    assert (tmp_path / "runs" / "quick-torch-1" / "last.safetensors").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+def test_ctrl_c_saves_and_prints_the_command_that_goes_on(torch_twin, tmp_path):
+    command = [sys.executable, "-m", "shared.cli", "train", "--epochs", "2000", "--output", str(tmp_path / "run")]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run" / "state.safetensors").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert f"stopped and saved; go on with: resnet-twins train --resume {tmp_path / 'run'}" in errors
+    step = open_runs(tmp_path / "run")["torch"].step
+    assert step > 0
+    assert read_metrics(tmp_path / "run")[-1]["step"] == step
+
+
+def test_figures_are_drawn_with_labels_and_units(trained):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    from shared.plots import plot_confusion, plot_curves
+
+    left, middle, right = plot_curves({"torch": trained.rows, "tf": trained.rows}, "t").axes
+    assert [axes.get_xlabel() for axes in (left, middle, right)] == ["epoch"] * 3
+    assert (left.get_ylabel(), middle.get_ylabel()) == ("cross-entropy (nats per image)", "right (%)")
+    styles = {(line.get_linestyle(), line.get_marker()) for line in middle.lines}
+    assert len(styles) >= 3, "curves differ in more than their colour"
+    axes, bar = plot_confusion(trained.score.confusion, trained.batches.data.classes, "t").axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
+    assert "%" in bar.get_ylabel()
+
+
+def test_a_plain_loop_fits_on_a_few_screens():
+    for package in ("resnet_torch", "resnet_tf"):
+        assert len((ROOT / package / "train.py").read_text().splitlines()) < 200
