@@ -253,9 +253,9 @@ def predict(
     frameworks = tuple(frameworks)
     check_installed(*frameworks)
     check_pillow()
+    paths = list(picture_paths(names))
     trained = read_trained(weights, model)
     inputs = inputs_of(trained)
-    paths = list(picture_paths(names))
     good, arrays, skipped = [], [], []
     for path in paths:
         try:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tarfile
 import tomllib
 
-import numpy as np
 import pytest
 
 from shared import __version__
 from shared.backends import BACKENDS, missing_modules
 from shared.catalog import SPECS
-from shared.doctor import data_cache
+from shared.data import data_cache
+from shared.doctor import BAD, examine
 from shared.versions import TESTED, install_command
 from tests.conftest import ROOT
 
@@ -23,7 +22,20 @@ def test_version_and_help(command):
     assert command("--version").stdout.strip() == f"resnet-twins {__version__}"
     helped = command("--help")
     assert helped.returncode == 0
-    for name in ("models", "compare", "verify", "microscope", "convert", "evaluate", "demo", "doctor"):
+    for name in (
+        "models",
+        "compare",
+        "verify",
+        "microscope",
+        "convert",
+        "evaluate",
+        "demo",
+        "doctor",
+        "train",
+        "recipes",
+        "predict",
+        "experiment",
+    ):
         assert name in helped.stdout
 
 
@@ -65,7 +77,7 @@ def test_models_fits_a_narrow_terminal(command):
         (["convert", "nope.pth", "out.onnx"], "the ending says the format"),
         (["convert", "nope.pth"], "Missing argument"),
         (["evaluate", "nope.pth", "pictures"], "there is no file nope.pth"),
-        (["train"], "No such command 'train'"),
+        (["trian"], "No such command 'trian'"),
         (["--nope"], "No such option"),
     ],
 )
@@ -259,10 +271,17 @@ def test_tested_versions_are_those_of_constraints_txt():
 
 
 def test_the_data_cache_follows_the_environment(monkeypatch, tmp_path):
-    monkeypatch.setenv("RESNET_TWINS_DATA", str(tmp_path))
-    assert data_cache() == tmp_path
-    monkeypatch.delenv("RESNET_TWINS_DATA")
+    if sys.platform not in ("win32", "darwin"):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        assert data_cache() == tmp_path / "resnet-twins"
     assert data_cache().name == "resnet-twins"
+
+
+def test_doctor_says_that_a_named_data_folder_is_not_there(monkeypatch, tmp_path):
+    monkeypatch.setenv("RESNET_TWINS_DATA", str(tmp_path / "nowhere"))
+    (finding,) = [finding for finding in examine() if finding.subject == "data folder"]
+    assert (finding.state, "nowhere" in finding.text) == (BAD, True)
+    assert "RESNET_TWINS_DATA" in finding.remedy
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no broken pipes")
@@ -297,60 +316,3 @@ def test_ctrl_c_is_one_line(torch_twin, keras_twin):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors.strip() == "Error: interrupted"
-
-
-@pytest.mark.parametrize("kind", ["folder", "tar"])
-def test_evaluate_counts_right_and_differing_predictions(call, tmp_path, torch_twin, keras_twin, kind):
-    """On the shipped digits written as pictures: the same 358 of 360 as in the demo."""
-    image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
-    from shared.demo import read_digits
-
-    images, labels = read_digits()
-    for index, (pixels, label) in enumerate(zip(images, labels, strict=True)):
-        folder = tmp_path / "pictures" / "test" / f"digit{label}"
-        folder.mkdir(parents=True, exist_ok=True)
-        image.fromarray((pixels.astype(np.float64) * 255 / 16).round().astype(np.uint8)).save(
-            folder / f"{index:03}.png"
-        )
-    (tmp_path / "pictures" / "test" / "digit3" / "broken.png").write_bytes(b"\x89PNG no")
-    source = tmp_path / "pictures"
-    if kind == "tar":
-        source = tmp_path / "pictures.tar.xz"
-        with tarfile.open(source, "w:xz") as archive:
-            archive.add(tmp_path / "pictures" / "test", "test")
-    weights = ROOT / "shared" / "assets" / "resnet8_digits.safetensors"
-    scaling = ("--mean", "0.5", "--std", "0.5")
-    result = call("evaluate", weights, source, *scaling)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.count("top-1 99.44% (358 of 360 right)") == 2
-    assert "0 of 360 predictions differ" in result.stdout
-    assert "1 pictures did not decode and were skipped: digit3/broken.png" in result.stdout
-    limited = call(
-        "evaluate", weights, source, "--mean", "0.5", "--std", "0.5", "--limit", "20", "--framework", "torch"
-    )
-    assert "on 20 pictures" in limited.stdout
-    for options, message in [
-        (["--mean", "a,b"], "--mean is 'a,b'; wanted are numbers"),
-        (["--mean", "0.1,0.2", "--std", "1"], "wanted is one value, or one for each of 1 channels"),
-        (["--std", "0"], "std (0.0,)"),
-        (["--limit", "0"], "limit is 0"),
-        (["--model", "resnet20_cifar"], "do not fit"),
-    ]:
-        refused = call("evaluate", weights, source, *options)
-        assert (refused.returncode, message in refused.stderr) == (2, True), refused.stderr
-
-
-def test_the_real_checkpoint_on_real_photographs(call, torch_twin, keras_twin, real_data):
-    """Somebody else's weights in both twins, on 300 of the CIFAR-10 test images (as JPEG files)."""
-    pytest.importorskip("PIL", reason="Pillow is not installed")
-    checkpoint = real_data / "checkpoints" / "resnet20-cifar10.th"
-    pictures = real_data / "cifar-10" / "cifar-10-jpeg.tar.xz"
-    if not (checkpoint.exists() and pictures.exists()):
-        pytest.skip("the CIFAR checkpoint or the CIFAR-10 pictures are not in $RESNET_TWINS_DATA")
-    result = call("evaluate", checkpoint, pictures, "--limit", "300")
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert "0 of 300 predictions differ" in result.stdout
-    right = [int(line.split("(")[1].split()[0]) for line in result.stdout.splitlines() if "top-1" in line]
-    assert len(right) == 2
-    assert right[0] == right[1]
-    assert 0.75 < right[0] / 300 < 0.87  # 81.03% on all 10,000

@@ -17,15 +17,26 @@ def loaded(run_python, code: str) -> set[str]:
     "module",
     [
         "backends",
+        "batches",
         "catalog",
         "cli",
         "compare",
+        "data",
         "demo",
         "doctor",
+        "download",
         "evaluate",
+        "experiment",
         "foreign",
         "microscope",
+        "pictures",
+        "plots",
+        "progress",
         "raw",
+        "recipe",
+        "run",
+        "shipped",
+        "training",
         "verify",
         "weights",
     ],
@@ -34,13 +45,16 @@ def test_nothing_in_shared_loads_a_framework(run_python, module):
     assert loaded(run_python, f"import shared.{module}") == set()
 
 
+USE = "m = r.create_model('resnet8_digits', seed=0); r.layer_rows(m); r.get_weights(m)"
+
+
 def test_resnet_torch_never_loads_tensorflow(run_python, torch_twin):
-    code = "import resnet_torch as r; m = r.create_model('resnet8_digits', seed=0); r.layer_rows(m); r.get_weights(m)"
+    code = f"import resnet_torch as r, resnet_torch.train; {USE}"
     assert loaded(run_python, code) == {"torch"}
 
 
 def test_resnet_tf_never_loads_pytorch(run_python, keras_twin):
-    code = "import resnet_tf as r; m = r.create_model('resnet8_digits', seed=0); r.layer_rows(m); r.get_weights(m)"
+    code = f"import resnet_tf as r, resnet_tf.train; {USE}"
     # Keras itself looks at JAX where it is installed.
     assert loaded(run_python, code) - {"jax"} == {"tensorflow", "keras"}
 
@@ -66,7 +80,10 @@ def test_what_is_held_back_is_shown_if_the_import_fails(run_python, tmp_path):
     assert "from C++" in result.stderr
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["models"], ["compare", "nope"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--version"], ["models"], ["compare", "nope"], ["recipes"], ["train", "--recipe", "nope"]],
+)
 def test_commands_that_need_no_framework_load_none(run_python, arguments):
     code = (
         f"import sys; sys.argv = ['resnet-twins', *{arguments!r}]\n"
@@ -76,3 +93,12 @@ def test_commands_that_need_no_framework_load_none(run_python, arguments):
         "print('\\nloaded', *[m for m in ('torch', 'tensorflow', 'keras') if m in sys.modules])"
     )
     assert run_python(code).stdout.splitlines()[-1] == "loaded"
+
+
+def test_training_one_twin_never_loads_the_other(run_python, torch_twin, keras_twin, tmp_path):
+    for framework, expected in (("torch", {"torch"}), ("tf", {"tensorflow", "keras"})):
+        code = (
+            "from shared.recipe import get_recipe; from shared.run import Settings; from shared.training import train\n"
+            f"train(get_recipe('quick', ['steps=2']), framework={framework!r}, output={str(tmp_path / framework)!r})"
+        )
+        assert loaded(run_python, code) - {"jax"} == expected

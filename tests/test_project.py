@@ -8,13 +8,12 @@ import sys
 import tomllib
 import zipfile
 
-import numpy as np
 import pytest
 
 import shared
 from shared.catalog import SPECS
 from shared.compare import short_number
-from shared.demo import classify_digits, prepare_digits, read_digits
+from shared.shipped import SHIPPED
 from shared.table import count_buffers, count_macs, count_parameters
 from shared.verify import TOLERANCES, wild_tolerance
 from tests.conftest import ROOT
@@ -114,7 +113,9 @@ def test_the_wheel_holds_the_three_packages_and_no_tests(tmp_path):
     }
     for package in ("resnet_torch", "resnet_tf", "shared"):
         assert f"{package}/py.typed" in names
-    assert "shared/assets/resnet8_digits.safetensors" in names
+    for name in SHIPPED:
+        assert {f"shared/assets/{name}.safetensors", f"shared/assets/{name}.md"} <= set(names)
+    assert "shared/assets/digits.npy" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
@@ -126,30 +127,6 @@ def test_the_version_stands_in_one_place():
 
 def test_shared_says_why_it_bears_its_name():
     assert "is called `shared` because" in (shared.__doc__ or "")
-
-
-def test_the_shipped_digits_are_scikit_learns():
-    datasets = pytest.importorskip("sklearn.datasets", reason="scikit-learn is not installed")
-    data = datasets.load_digits()
-    images, labels = read_digits()
-    assert np.array_equal(images, data.images[::5])
-    assert np.array_equal(labels, data.target[::5])
-
-
-def test_the_shipped_weights_get_358_of_360_digits_right_in_both(torch_twin, keras_twin):
-    digits = classify_digits()
-    assert len(digits.labels) == 360
-    assert [digits.correct(name) for name in ("torch", "tf")] == [358, 358]
-    assert digits.differing == 0
-    assert digits.largest_difference < 1e-4
-    assert "358 of 360 held-out digits" in README
-
-
-def test_digits_are_scaled_to_minus_one_to_one():
-    prepared = prepare_digits(read_digits()[0])
-    assert prepared.shape == (360, 8, 8, 1)
-    assert (prepared.min(), prepared.max()) == (-1, 1)
-    assert prepared.dtype == np.float32
 
 
 def test_no_tool_or_path_of_one_machine_is_named_in_the_project():
