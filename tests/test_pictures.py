@@ -180,7 +180,7 @@ def test_predict_explains_bad_input(call, tmp_path, torch_twin, keras_twin, argu
 
 def test_probabilities_are_a_softmax(torch_twin, digit_pictures):
     found = predict([str(digit_pictures / "test" / "1")], weights="resnet8_digits", frameworks=["torch"])
-        shares = found.probabilities("torch")
+    shares = found.probabilities("torch")
     assert np.allclose(shares.sum(1), 1)
     distance = np.log(shares) - found.logits["torch"]
     assert np.allclose(distance, distance[:, :1], atol=1e-4), "the logarithm and the logits differ by one number a row"
