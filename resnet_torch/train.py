@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from functools import partial
 
@@ -22,6 +23,8 @@ def train(run: Run) -> nn.Module:
     recipe, batches = run.recipe, run.batches
     device, layout = prepare_machine(run.settings)
     double = recipe.precision == "float64"
+    if double and device.type == "mps":
+        raise InputError("Apple's MPS device has no float64; use --device cpu or another --precision")
     model = create_model(run.spec, seed=recipe.seed, dtype="float64" if double else "float32")
     model.to(device, memory_format=layout)  # type: ignore[call-overload]
     optimizer = make_optimizer(model, recipe)
@@ -93,6 +96,8 @@ def prepare_machine(settings: Settings) -> tuple[torch.device, torch.memory_form
         raise InputError(f"--device is {name!r}, but PyTorch finds no such device here; use --device auto")
     if settings.threads:
         torch.set_num_threads(settings.threads)
+    if settings.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS wants for it
     torch.use_deterministic_algorithms(settings.deterministic)
     torch.backends.cudnn.benchmark = not settings.deterministic
     # With the channels last in memory, convolutions are faster on CPUs and on GPUs with tensor cores.
@@ -131,6 +136,7 @@ def get_state(
             arrays["optimizer_steps"] = np.array(int(memory["step"]))
     for key, value in scaler.state_dict().items():
         arrays[f"scaler/{key}"] = np.array(float(value))
+    arrays["threads"] = np.array(torch.get_num_threads())
     return arrays
 
 
@@ -146,6 +152,8 @@ def set_state(
                 optimizer.state[parameter][key] = torch.empty_like(parameter).copy_(saved)
         if "optimizer_steps" in arrays:
             optimizer.state[parameter]["step"] = torch.tensor(float(arrays["optimizer_steps"]))
+    if "threads" in arrays:
+        torch.set_num_threads(int(arrays["threads"]))  # another number adds up in another order: 1e-7 is enough to part
     scale = {k.removeprefix("scaler/"): float(v) for k, v in arrays.items() if k.startswith("scaler/")}
     if scale:
         scaler.load_state_dict(

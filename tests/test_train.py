@@ -290,9 +290,7 @@ def test_adam_goes_on_as_well(twin, tmp_path):
 def test_both_twins_write_the_same_state(torch_twin, keras_twin, tmp_path):
     result = train(get_recipe("quick", ["steps=3"]), framework="both", output=tmp_path / "both")
     states = [load_file(run.folder / "state.safetensors") for run in result.runs.values()]
-    shapes = [
-        {key: array.shape for key, array in state.items() if not key.startswith("optimizer_steps")} for state in states
-    ]
+    shapes = [{key: array.shape for key, array in state.items() if "/" in key} for state in states]
     assert shapes[0] == shapes[1]
     assert (tmp_path / "both" / "recipe.toml").exists()
     assert result.loss_differences()[0] < 1e-5
