@@ -32,7 +32,6 @@ def recipes(
     name: Annotated[str | None, typer.Argument(help="Show every field of this recipe as TOML.")] = None,
 ) -> None:
     """List the training recipes, or show one in full."""
-    from rich import box
     from rich.table import Table
 
     from shared.recipe import RECIPES, get_recipe
@@ -41,13 +40,13 @@ def recipes(
         typer.echo(get_recipe(name).to_toml(), nl=False)
         return
     screen = console()
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for heading in ("name", "data", "model", "length", "batch", "optimizer", "about"):
-        table.add_column(heading, no_wrap=heading not in ("about", "model"), overflow="fold")
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 1, 0))
+    table.add_column(no_wrap=True, style="bold")
     for recipe in RECIPES.values():
         length = f"{recipe.epochs} epochs" if recipe.epochs else f"{recipe.steps:,} steps"
-        how = f"{recipe.optimizer} {recipe.learning_rate:g}, {recipe.schedule}"
-        table.add_row(recipe.name, recipe.data, recipe.model, length, str(recipe.batch_size), how, escape(recipe.about))
+        how = f"{recipe.optimizer} {recipe.learning_rate:g}, {recipe.schedule}, {recipe.precision}"
+        what = f"{recipe.model} on {recipe.data}, {length} in batches of {recipe.batch_size}, {how}"
+        table.add_row(recipe.name, f"{escape(recipe.about)}\n[dim]{escape(what)}[/]")
     screen.print(table)
     screen.print("resnet-twins recipes NAME shows every field; resnet-twins train --recipe NAME --set field=value")
     screen.print("changes one. A recipe may also be a .toml file of your own.", markup=False)
@@ -101,6 +100,7 @@ def train(
     try:
         if resume is not None:
             given = {"--set": set_, "--model": model, "--data": data, "--output": output, "--epochs": epochs}
+            given |= {"--seed": seed, "--precision": precision}
             wrong = [option for option, value in given.items() if value is not None]
             if wrong:
                 raise InputError(

@@ -90,6 +90,14 @@ def _find(names: Sequence[str], data_dir: str | Path | None) -> Path | None:
     return None
 
 
+def folder_path(path: str, data_dir: str | Path | None = None) -> Path:
+    """Return where the folder or archive of `folder:PATH` lies: at `path` itself, or where data sets are looked for."""
+    place = Path(path) if Path(path).exists() else _find([path], data_dir)
+    if place is None:
+        raise InputError(f"folder:{path}: there is no such folder or archive, here or where data sets are looked for")
+    return place
+
+
 def digits_table() -> NDArray[np.uint8]:
     """Return the 1797 digits that ship with the package, (N, 65): 8 x 8 values from 0 to 16, then the label."""
     with as_file(files("shared") / "assets" / "digits.npy") as path:
@@ -256,9 +264,7 @@ def _folder(
     seed: int,
 ) -> Dataset:
     """Pictures in `PATH/train/CLASS` and `PATH/test/CLASS`, or in `PATH/CLASS` with a seeded split; also as a tar."""
-    place = Path(path) if Path(path).exists() else _find([path], data_dir)
-    if place is None:
-        raise InputError(f"folder:{path}: there is no such folder or archive, here or where data sets are looked for")
+    place = folder_path(path, data_dir)
     found = find_pictures(place)
     pixels = decode(found.pictures, image_size, default_size, channels, progress)
     classes = found.classes

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from shared.backends import BACKENDS, check_installed, load_backend
 from shared.batches import Inputs, in_batches
 from shared.catalog import get_spec
-from shared.data import Progress, Split, load_data
+from shared.data import Progress, Split, folder_path, load_data
 from shared.errors import InputError
 from shared.pictures import PICTURES, Picture, check_pillow, decode, find_pictures, open_picture, to_square
 from shared.run import Score, score
@@ -200,7 +200,7 @@ def evaluate(
             images, labels = images[chosen], [labels[index] for index in chosen]
         inputs = replace(inputs, highest=dataset.highest)
     else:
-        path = pictures if pictures is not None else str(data).removeprefix("folder:")
+        path = pictures if pictures is not None else folder_path(str(data).removeprefix("folder:"), data_dir)
         images, labels, classes, notes = _labelled_pictures(path, inputs, channels, limit, reading)
     order = _order_of_classes(trained, classes, where)
     split = Split(images=images, labels=np.array([order.index(label) for label in labels], np.int64))

@@ -87,8 +87,7 @@ def train(
     try:
         batches = Batches(data if data is not None else load(recipe, data_dir, progress), recipe)
         runs = {name: _new_run(folder, framework, name, batches, settings, data_dir, reporter()) for name in names}
-        for run in runs.values():
-            _ = run.spec  # the network may not take images of this size
+        _check_size(recipe, batches)
     except InputError:
         with contextlib.suppress(OSError):  # it is not ours if something is in it
             folder.rmdir()
@@ -167,6 +166,18 @@ def load(recipe: Recipe, data_dir: str | Path | None, progress: Progress | None)
         seed=recipe.seed,
         progress=progress,
     )
+
+
+def _check_size(recipe: Recipe, batches: Batches) -> None:
+    size = batches.inputs.image_size
+    try:
+        get_spec(recipe.model, input_size=size)
+    except InputError as error:
+        wanted = get_spec(recipe.model).input_size
+        raise InputError(
+            f"the images have {size}x{size} pixels, too few for {recipe.model} ({error}); --set image_size={wanted} "
+            "resizes them"
+        ) from error
 
 
 def _new_run(

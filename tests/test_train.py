@@ -476,7 +476,7 @@ BAD_COMMANDS = [
     (["--resume", "nowhere", "--set", "epochs=3"], "cannot change a run that is resumed"),
     (["--data-dir", "nowhere", "--data", "fashion-mnist"], "--data-dir is 'nowhere', which is no folder"),
     (["--framework", "jax"], "jax"),
-    (["--model", "resnet18"], "input_size is 8"),
+    (["--model", "resnet18"], "too few for resnet18 (input_size is 8"),
     (["--set", "batch_size=2000"], "1437 training images, fewer than one batch of 2000"),
     (["--set", "crop_padding=9"], "crop_padding is 9, more than the 8 pixels"),
     (["--precision", "int4"], "int4"),
