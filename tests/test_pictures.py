@@ -218,10 +218,10 @@ def test_shipped_weights_are_small_and_say_what_they_are(name):
     for heading in ("Data", "Licence", "Recipe", "Command", "Accuracy", "What it is bad at"):
         assert f"**{heading}" in card, f"the card says nothing about {heading}"
     assert f"{metadata['test_accuracy']:.2%}" in card
-    command = re.search(r"resnet-twins train (.+)", card)
+    command = re.search(r"resnet-twins train (.+?)`", card)
     assert command, "the card must hold the command"
     recipe = Recipe(**tomllib.loads(metadata["recipe"]))
-    named = re.search(r"--recipe (\S+)", command[1])
+    named = re.search(r"--recipe ([\w-]+)", command[1])
     assert recipe.name == (named[1] if named else "quick")
     assert f"seed {recipe.seed}" in card
 

@@ -1,0 +1,57 @@
+"""The recorded results: what docs/training.md states is what the files of the runs say."""
+
+from __future__ import annotations
+
+import csv
+import re
+
+import pytest
+
+from tests.conftest import ROOT
+
+DOCS = ROOT / "docs"
+TEXT = (DOCS / "training.md").read_text(encoding="utf-8")
+
+
+def read(name: str) -> list[dict[str, str]]:
+    with (DOCS / "results" / name).open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+RUNS = re.findall(r"^\|([^|\n]+\|){7} \[[^\]]+\]\(results/([\w-]+\.csv)\) \|$", TEXT, re.MULTILINE)
+
+
+def test_every_recorded_run_is_in_the_table():
+    listed = {name for _, name in RUNS}
+    recorded = {path.name for path in (DOCS / "results").glob("*.csv")}
+    assert listed
+    assert recorded - listed == {"degradation-cifar.csv", "gradients-cifar.csv"}
+
+
+@pytest.mark.parametrize("name", [name for _, name in RUNS])
+def test_the_table_of_runs_states_what_was_recorded(name):
+    (line,) = [line for line in TEXT.splitlines() if f"(results/{name})" in line and line.startswith("|")]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    last = read(name)[-1]
+    assert cells[2] == last["epoch"]
+    assert cells[3] == f"{float(last['train_loss']):.4f}"
+    assert cells[4] == f"{float(last['train_accuracy']):.2%}"
+    assert cells[5] == f"{float(last['test_accuracy']):.2%}"
+    assert cells[6] == f"{float(last['seconds']) / 60:.0f} min"
+
+
+def test_the_degradation_table_states_what_was_recorded():
+    last = {(row["network"], row["depth"]): row for row in read("degradation-cifar.csv")}
+    stated = re.findall(r"^\| (plain|resnet)-(\d+) \| ([\d.]+%) \| ([\d.]+%) \|$", TEXT, re.MULTILINE)
+    assert len(stated) == len(last) == 4
+    for kind, depth, train_error, test_error in stated:
+        row = last[kind, depth]
+        assert train_error == f"{float(row['train_error']):.2%}"
+        assert test_error == f"{float(row['test_error']):.2%}"
+    assert (DOCS / "degradation-cifar.png").stat().st_size > 20_000
+
+
+def test_the_command_of_every_result_is_there():
+    commands = re.findall(r"^resnet-twins (?:train|experiment) .*$", TEXT, re.MULTILINE)
+    for recipe in ("d2l-fashion", "fast-cifar", "degradation-cifar"):
+        assert any(f"--recipe {recipe}" in command for command in commands), recipe
