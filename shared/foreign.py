@@ -19,7 +19,7 @@ from shared.files import check_readable, check_writable
 from shared.spec import ResNetSpec
 from shared.table import weight_shapes
 from shared.versions import install_command
-from shared.weights import Arrays, fit, read_safetensors, recognise, write_safetensors
+from shared.weights import Arrays, fit, read_metadata, read_safetensors, recognise, write_safetensors
 
 TORCH_SUFFIXES = (".pth", ".pt", ".th", ".tar", ".bin")
 READABLE = (*TORCH_SUFFIXES, ".safetensors", ".keras", ".h5")
@@ -235,7 +235,9 @@ def convert(source: str | Path, target: str | Path, model: str | None = None) ->
     spec = choose_spec(found, source, model)
     arrays = {name: found.arrays[name] for name in weight_shapes(spec)}
     if suffix == ".safetensors":
-        write_safetensors(target, arrays, spec)
+        # What a training run wrote beside the weights stays with them: the classes, the scaling of the pixels.
+        known = read_metadata(source) if str(source).endswith(suffix) else {}
+        write_safetensors(target, arrays, spec, {key: known[key] for key in ("inputs", "training") if key in known})
     else:
         backend = load_backend("torch" if suffix == ".pth" else "tf")
         built = backend.create_model(spec)

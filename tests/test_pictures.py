@@ -186,6 +186,11 @@ def test_probabilities_are_a_softmax(torch_twin, digit_pictures):
     assert np.allclose(distance, distance[:, :1], atol=1e-4), "the logarithm and the logits differ by one number a row"
 
 
+def test_convert_keeps_the_classes_and_the_scaling(call, tmp_path):
+    assert call("convert", DIGITS, tmp_path / "copy.safetensors").returncode == 0
+    assert read_metadata(tmp_path / "copy.safetensors") == read_metadata(DIGITS)
+
+
 def test_stored_inputs_that_lie_are_refused(tmp_path):
     trained = read_trained("resnet8_digits")
     assert trained.inputs is not None

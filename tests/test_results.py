@@ -55,3 +55,10 @@ def test_the_command_of_every_result_is_there():
     commands = re.findall(r"^resnet-twins (?:train|experiment) .*$", TEXT, re.MULTILINE)
     for recipe in ("d2l-fashion", "fast-cifar", "degradation-cifar"):
         assert any(f"--recipe {recipe}" in command for command in commands), recipe
+
+
+def test_the_python_of_the_training_page_runs(run_python, torch_twin, tmp_path):
+    (block,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    result = run_python(f"import os; os.chdir({str(tmp_path)!r})\n{block}")
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "my-first-run" / "last.safetensors").exists()
