@@ -1,4 +1,4 @@
-"""SGD and Adam in Keras with PyTorch's formulas: the one place where the two frameworks' training differs.
+"""SGD and Adam in Keras with PyTorch's formulas: in the one place where optimisers are made equal.
 
 Keras' own optimisers are good ones, but other ones:
 

@@ -30,7 +30,7 @@ POLICIES = {
 def train(run: Run) -> keras.Model:
     """Train until the run is complete or stopped, and return the model."""
     recipe = run.recipe
-    prepare_machine(run.settings)
+    prepare_machine(run.settings, recipe.precision)
     if run.settings.deterministic:
         keras.utils.set_random_seed(recipe.seed)
     dtype, policy = POLICIES[recipe.precision]
@@ -38,7 +38,7 @@ def train(run: Run) -> keras.Model:
     with dtype_scope(dtype, policy):
         model = create_model(run.spec, seed=recipe.seed, dtype=dtype, policy=policy)
         compile_model(model, recipe, jit_compile=run.settings.compile)
-        if run.restored is not None:
+        if run.restored is not None:  # the state of a run that goes on, or weights to start from
             set_state(model, run.restored)
         state = partial(get_state, model)
         for epoch, numbers in run.epochs():
@@ -102,7 +102,7 @@ def predict(model: keras.Model, batches: Iterator[tuple[np.ndarray, np.ndarray]]
     return np.concatenate([np.asarray(model.predict_on_batch(images), np.float64) for images, _ in batches])
 
 
-def prepare_machine(settings: Settings) -> None:
+def prepare_machine(settings: Settings, precision: str) -> None:
     """Set TensorFlow up. Raises `InputError` for an absent device, or if TensorFlow cannot be set up any more."""
     if keras.backend.backend() != "tensorflow":
         raise InputError(
@@ -128,7 +128,7 @@ def prepare_machine(settings: Settings) -> None:
 
 
 def get_state(model: keras.Model) -> dict[str, np.ndarray]:
-    """Return all that a run needs to go on, as arrays with canonical names: the same that PyTorch's twin writes."""
+    """Return all that a run needs to go on, as arrays with the names and layouts of PyTorch's twin."""
     arrays = {f"weights/{name}": array for name, array in get_weights(model).items()}
     optimizer, scaler = _optimizers(model)
     for name, (variable, axes) in _trainable(model).items():

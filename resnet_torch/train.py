@@ -21,16 +21,14 @@ from shared.run import Run, Settings
 def train(run: Run) -> nn.Module:
     """Train until the run is complete or stopped, and return the model."""
     recipe, batches = run.recipe, run.batches
-    device, layout = prepare_machine(run.settings)
+    device, layout = prepare_machine(run.settings, recipe.precision)
     double = recipe.precision == "float64"
-    if double and device.type == "mps":
-        raise InputError("Apple's MPS device has no float64; use --device cpu or another --precision")
     model = create_model(run.spec, seed=recipe.seed, dtype="float64" if double else "float32")
     model.to(device, memory_format=layout)  # type: ignore[call-overload]
     optimizer = make_optimizer(model, recipe)
     # float16 cannot hold small gradients: the loss is multiplied before the backward pass, the gradients divided after.
     scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "float16")
-    if run.restored is not None:
+    if run.restored is not None:  # the state of a run that goes on, or weights to start from
         set_state(model, optimizer, scaler, run.restored)
     state = partial(get_state, model, optimizer, scaler)
     forward = torch.compile(model) if run.settings.compile else model
@@ -67,7 +65,7 @@ def predict(
     training = model.training
     model.eval()
     with torch.inference_mode(), autocast(device, precision):
-        parts = [model(to_tensor(images, model)).double().cpu().numpy() for images, _ in batches]
+        parts = [model(to_tensor(images, model)).cpu().double().numpy() for images, _ in batches]
     model.train(training)
     return np.concatenate(parts)
 
@@ -86,7 +84,7 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return adam(groups, recipe.learning_rate, betas=(recipe.beta1, recipe.beta2), eps=recipe.epsilon)
 
 
-def prepare_machine(settings: Settings) -> tuple[torch.device, torch.memory_format]:
+def prepare_machine(settings: Settings, precision: str) -> tuple[torch.device, torch.memory_format]:
     """Choose the device and the memory layout, and set PyTorch up. Raises `InputError` for an absent device."""
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     name = settings.device
@@ -94,6 +92,8 @@ def prepare_machine(settings: Settings) -> tuple[torch.device, torch.memory_form
         name = next(name for name, there in available.items() if there)
     if not available[name]:
         raise InputError(f"--device is {name!r}, but PyTorch finds no such device here; use --device auto")
+    if name == "mps" and precision == "float64":
+        raise InputError("Apple's MPS device has no float64; use --device cpu or another --precision")
     if settings.threads:
         torch.set_num_threads(settings.threads)
     if settings.deterministic:
@@ -109,7 +109,7 @@ def to_tensor(images: np.ndarray, model: nn.Module, layout: torch.memory_format 
     """Return images (N, H, W, C) as a tensor (N, C, H, W) where the model is; their memory is channels-last already."""
     parameter = next(model.parameters())
     x = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
-    return x.to(parameter.device, parameter.dtype, non_blocking=True, memory_format=layout)
+    return x.to(parameter.device, parameter.dtype, memory_format=layout)
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

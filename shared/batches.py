@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -53,11 +54,14 @@ class Inputs:
             table = json.loads(text)
             lists = {name: tuple(table[name]) for name in ("classes", "mean", "std")}
             inputs = cls(**{**table, **lists})
-            positive = min(inputs.std) > 0 and inputs.image_size > 0 and inputs.highest > 0
+            numbers = (*inputs.mean, *inputs.std)
+            sound = all(math.isfinite(value) for value in numbers) and min(inputs.std) > 0
+            sound = sound and all(isinstance(name, str) for name in inputs.classes)
+            sound = sound and 0 < inputs.image_size < 10_000 and 0 < inputs.highest < 256
         except (ValueError, TypeError, KeyError) as error:
             raise InputError(f"the inputs stored with the weights cannot be read ({error})") from error
-        if not positive:
-            raise InputError("the inputs stored with the weights cannot be right: a size or a deviation is 0")
+        if not sound:
+            raise InputError(f"the inputs stored with the weights cannot be right: {text[:200]}")
         return inputs
 
 
@@ -162,7 +166,7 @@ class Batches:
 
     def test_batches(self, split: Split | None = None) -> Iterator[Batch]:
         """Yield the test images, or those of `split`, in their order and without augmentation."""
-        yield from in_batches(split or self.data.test, self.inputs)
+        yield from in_batches(split or self.data.test, self.inputs, min(TEST_BATCH, self.recipe.batch_size))
 
 
 def in_batches(split: Split, inputs: Inputs, size: int = TEST_BATCH) -> Iterator[Batch]:

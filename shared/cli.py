@@ -397,8 +397,6 @@ def main() -> None:
             stream.reconfigure(errors="replace")
     try:
         code = app(standalone_mode=False)
-        if code:
-            raise SystemExit(code)
     except SystemExit as stop:
         if stop.code == INTERRUPTED:  # what Typer makes of Ctrl-C
             fail("interrupted", INTERRUPTED)
@@ -409,6 +407,8 @@ def main() -> None:
         fail(str(error), 1)
     except BrokenPipeError:
         Screen().on_broken_pipe()
+    except MemoryError:
+        fail("out of memory; try smaller images, a smaller batch or fewer pictures", 1)
     except OSError as error:
         fail(f"{error.filename or 'file'}: {error.strerror or error}", 2)
     except Exception as error:
@@ -417,6 +417,8 @@ def main() -> None:
         if text is None:
             raise
         fail(f"{text.replace('Value error, ', '').rstrip('.')} (see resnet-twins --help)" if text else HELP_HINT, 2)
+    if code:
+        raise SystemExit(code)
 
 
 if __name__ == "__main__":

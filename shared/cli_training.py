@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from shared.errors import InputError
-from shared.terminal import Framework, app, console
+from shared.terminal import Framework, app, console, overrides
 
 
 class Precision(StrEnum):
@@ -54,8 +54,12 @@ def recipes(
 
 @app.command()
 def train(
-    framework: Annotated[Framework, typer.Option(help="Which twin; both: one after the other.")] = Framework.torch,
-    recipe: Annotated[str, typer.Option("--recipe", "-r", help="A recipe, or a .toml file.")] = "quick",
+    framework: Annotated[
+        Framework | None, typer.Option(help="Which twin; both: one after the other.", show_default="torch")
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", "-r", help="A recipe, or a .toml file.", show_default="quick")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="A network.", show_default="the recipe's")] = None,
     data: Annotated[
         str | None,
@@ -74,18 +78,20 @@ def train(
     ] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.", show_default=False)] = None,
     data_dir: DataDir = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    compile: Annotated[bool, typer.Option("--compile", help="torch.compile, or XLA in Keras.")] = False,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.", show_default="auto")] = None,
+    compile: Annotated[bool | None, typer.Option("--compile", help="torch.compile, or XLA in Keras.")] = None,
     channels_last: Annotated[
         bool | None,
         typer.Option(help="PyTorch's memory layout.", show_default="where it is faster"),
     ] = None,
     deterministic: Annotated[
-        bool, typer.Option("--deterministic", help="Forbid what may differ from run to run on a GPU.")
-    ] = False,
-    save_every: Annotated[int, typer.Option(help="Also save the state every N steps.")] = 0,
-    threads: Annotated[int, typer.Option(help="Threads of the framework; 0: it decides.")] = 0,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write TensorBoard events.")] = False,
+        bool | None, typer.Option("--deterministic", help="Forbid what may differ from run to run on a GPU.")
+    ] = None,
+    save_every: Annotated[
+        int | None, typer.Option(help="Also save the state every N steps.", show_default="after epochs")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of the framework.", show_default="it decides")] = None,
+    tensorboard: Annotated[bool | None, typer.Option("--tensorboard", help="Also write TensorBoard events.")] = None,
 ) -> None:
     """Train a network, or both twins alike. Ctrl-C saves and stops; --resume goes on."""
     from shared.progress import ReadingBar, Terminal
@@ -96,32 +102,35 @@ def train(
 
     screen = console()
     bar = ReadingBar(screen)
+    machine = overrides(
+        device=device,
+        compile=compile,
+        channels_last=channels_last,
+        deterministic=deterministic,
+        save_every=save_every,
+        threads=threads,
+        tensorboard=tensorboard,
+    )
     common: dict[str, Any] = {"reporter": lambda: Terminal(screen, bar.close), "progress": bar.move}
     try:
         if resume is not None:
             given = {"--set": set_, "--model": model, "--data": data, "--output": output, "--epochs": epochs}
-            given |= {"--seed": seed, "--precision": precision}
+            given |= {"--seed": seed, "--precision": precision, "--framework": framework, "--recipe": recipe}
+            given |= {"--data-dir": data_dir}
             wrong = [option for option, value in given.items() if value is not None]
             if wrong:
                 raise InputError(
                     f"{', '.join(wrong)} cannot change a run that is resumed; start a new one without --resume"
                 )
-            result = go_on(resume, **common)
+            result = go_on(resume, changes=machine, **common)
         else:
             changed = {"model": model, "data": data, "epochs": epochs, "seed": seed}
-            chosen = get_recipe(recipe, set_ or (), **changed, precision=precision.value if precision else None)
-            settings = Settings(
-                device=device,
-                compile=compile,
-                channels_last=channels_last,
-                deterministic=deterministic,
-                save_every=save_every,
-                threads=threads,
-                tensorboard=tensorboard,
+            chosen = get_recipe(
+                recipe or "quick", set_ or (), **changed, precision=precision.value if precision else None
             )
-            result = start(
-                chosen, framework=framework.value, output=output, settings=settings, data_dir=data_dir, **common
-            )
+            name = (framework or Framework.torch).value
+            settings = Settings(**machine)
+            result = start(chosen, framework=name, output=output, settings=settings, data_dir=data_dir, **common)
     finally:
         bar.close()
     report(result)
@@ -213,7 +222,7 @@ def experiment(
         )
     finally:
         bar.close()
-    if len(curves) < 2 * len(numbers):
+    if len(curves) < 2 * len(set(numbers)):
         typer.echo("stopped and saved; the same command goes on", err=True)
         raise typer.Exit(130)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", title="error in the last epoch")
@@ -224,6 +233,7 @@ def experiment(
     screen.print(table)
     for kind, text in (("plain", "plain"), ("resnet", "residual")):
         ordered = sorted((curve for curve in curves if curve.kind == kind), key=lambda curve: curve.depth)
-        worse = ordered[-1].train_error[-1] > ordered[0].train_error[-1]
-        screen.print(f"the deepest {text} network trains {'worse' if worse else 'no worse'} than the shallowest")
-    screen.print(f"in {output}: {CURVES_CSV}, {GRADIENTS_CSV}, {FIGURE}, and a run folder for each network")
+        points = 100 * (ordered[-1].train_error[-1] - ordered[0].train_error[-1])
+        screen.print(f"training error of the deepest {text} network: {points:+.2f} points against the shallowest")
+    files = f"{CURVES_CSV}, {GRADIENTS_CSV}, {FIGURE}"
+    screen.print(f"in {output}: {files}, and a run folder for each network", markup=False)

@@ -58,6 +58,15 @@ class Dataset:
     notes: tuple[str, ...] = ()
 
     @property
+    def sha256(self) -> str:
+        """A hash of all pixels, labels and classes: a run goes on only with the images that it began with."""
+        digest = hashlib.sha256(repr((self.classes, self.highest, self.train.images.shape)).encode())
+        for split in (self.train, self.test):
+            digest.update(split.images.tobytes())
+            digest.update(split.labels.tobytes())
+        return digest.hexdigest()
+
+    @property
     def channels(self) -> int:
         """Channels of each image: 1 or 3."""
         return int(self.train.images.shape[3])
@@ -235,7 +244,8 @@ def _cifar_files(path: Path) -> Iterator[tuple[str, bytes]]:
 
 def _cifar(*, data_dir: str | Path | None, progress: Progress | None, **_: Any) -> Dataset:
     archive = Path(CIFAR_URL).name
-    path = _find([name for name in (CIFAR_FOLDER, archive) for name in (f"cifar-10/{name}", name)], data_dir)
+    names = [f"{folder}{name}" for name in (CIFAR_FOLDER, archive) for folder in ("cifar-10/", "")]
+    path = _find(names, data_dir)
     if path is None:
         path = fetch(Download(url=CIFAR_URL, sha256=CIFAR_SHA256, path=data_cache() / "cifar-10" / archive), progress)
     parts = {name: read_cifar_batch(content, f"{path}/{name}") for name, content in _cifar_files(path)}

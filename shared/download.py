@@ -55,7 +55,7 @@ class _Resuming:
                     if self.progress:
                         self.progress(f"downloading {self.wanted.path.name}", have, total)
             if total and have < total:
-                raise requests.ConnectionError(f"the connection ended after {have:,} of {total:,} bytes")
+                raise requests.RequestException(f"the connection ended after {have:,} of {total:,} bytes")
         shutil.copyfile(self.part, output_file)
         self.part.unlink()
         return None
@@ -86,7 +86,8 @@ def fetch(wanted: Download, progress: Callable[[str, int, int], None] | None = N
             downloader=_Resuming(wanted, progress),
         )
     except requests.RequestException as error:
-        reason = "no connection" if type(error) is requests.ConnectionError and not error.args else str(error)
+        absent = isinstance(error, requests.ConnectionError | requests.Timeout)
+        reason = "no connection to the server" if absent else str(error)
         raise InputError(f"cannot download ({reason[:160]}); wanted is {wanted}") from error
     except ValueError as error:  # pooch's complaint about the hash
         raise InputError(f"what came from {wanted.url} is another file than expected; wanted is {wanted}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from shared.backends import BACKENDS, check_installed, load_backend
 from shared.batches import Inputs, in_batches
 from shared.catalog import get_spec
-from shared.data import Progress, Split, folder_path, load_data
+from shared.data import Progress, Split, load_data
 from shared.errors import InputError
 from shared.pictures import PICTURES, Picture, check_pillow, decode, find_pictures, open_picture, to_square
 from shared.run import Score, score
@@ -134,7 +135,8 @@ def inputs_of(
         std=tuple(std or (stored.std if stored else fallback[1])),
     )
     lengths = (1, spec.in_channels)
-    if len(inputs.mean) not in lengths or len(inputs.std) not in lengths or min(inputs.std) <= 0:
+    finite = all(math.isfinite(value) for value in (*inputs.mean, *inputs.std))
+    if len(inputs.mean) not in lengths or len(inputs.std) not in lengths or not finite or min(inputs.std) <= 0:
         raise InputError(
             f"mean is {inputs.mean} and std {inputs.std}; wanted is one value, or one for each of {spec.in_channels} "
             "channels, std above 0"
@@ -176,7 +178,8 @@ def evaluate(
     """Load `weights` into the twins and classify pictures whose class is known.
 
     weights: a file, or the name of weights that ship. pictures: a folder or tar archive with CLASS/*.jpg or
-    test/CLASS/*.jpg; or data: the test images of "digits", "fashion-mnist", "cifar10" or "folder:PATH". Pixels go
+    test/CLASS/*.jpg, all of which are taken; or data: the test images of "digits", "fashion-mnist", "cifar10" or
+    "folder:PATH", split as in the training of these weights. Pixels go
     from 0 to 1, then minus `mean`, divided by `std`: those stored with the weights, or ImageNet's. `limit` takes
     that many pictures, evenly spread. Raises `InputError` for bad input.
     """
@@ -189,8 +192,9 @@ def evaluate(
     trained = read_trained(weights, model)
     inputs = inputs_of(trained, mean, std)
     channels, where = trained.spec.in_channels, str(pictures if pictures is not None else data)
-    if pictures is None and data is not None and not data.startswith("folder:"):
-        dataset = load_data(data, data_dir=data_dir, progress=reading)
+    if data is not None:
+        options = {"image_size": inputs.image_size, "channels": channels, "seed": trained.seed}
+        dataset = load_data(data, data_dir=data_dir, progress=reading, **options)
         images, classes, notes = dataset.test.images, dataset.classes, dataset.notes
         if dataset.channels != channels:
             raise InputError(f"{data} has {dataset.channels} channels, but {trained.spec.name} takes {channels}")
@@ -200,8 +204,7 @@ def evaluate(
             images, labels = images[chosen], [labels[index] for index in chosen]
         inputs = replace(inputs, highest=dataset.highest)
     else:
-        path = pictures if pictures is not None else folder_path(str(data).removeprefix("folder:"), data_dir)
-        images, labels, classes, notes = _labelled_pictures(path, inputs, channels, limit, reading)
+        images, labels, classes, notes = _labelled_pictures(where, inputs, channels, limit, reading)
     order = _order_of_classes(trained, classes, where)
     split = Split(images=images, labels=np.array([order.index(label) for label in labels], np.int64))
     return Evaluation(
@@ -217,15 +220,22 @@ def _order_of_classes(trained: Trained, classes: tuple[str, ...], where: str) ->
     """Return the classes in the order of the network's outputs: by name if it knows them, else as they are sorted."""
     if len(classes) != trained.spec.num_classes:
         raise InputError(f"{where} has {len(classes)} classes, but {trained.name} knows {trained.spec.num_classes}")
-    stored = trained.inputs.classes if trained.inputs else ()
-    return stored if set(stored) == set(classes) else classes
+    stored = trained.inputs.classes if trained.inputs else classes
+    if set(stored) != set(classes):
+        strangers = ", ".join(sorted(set(classes) - set(stored)))
+        raise InputError(f"{where} has classes that {trained.name} does not know: {strangers}")
+    return stored
 
 
 def picture_paths(names: Iterable[str]) -> Iterator[Path]:
     """Yield the pictures that `names` stand for: files, all pictures below folders, and "-" for a list on stdin."""
     for name in names:
         if name == "-":
-            yield from picture_paths(line.rstrip("\n") for line in sys.stdin if line.strip())
+            try:
+                lines = [line.rstrip("\n") for line in sys.stdin if line.strip()]
+            except UnicodeDecodeError as error:
+                raise InputError(f"the list on standard input is no {error.encoding} text: {error.reason}") from error
+            yield from picture_paths(line for line in lines if line != "-")
             continue
         path = Path(name)
         if path.is_dir():

@@ -17,7 +17,7 @@ from shared.data import Dataset, Progress
 from shared.errors import InputError
 from shared.files import write_text
 from shared.recipe import Recipe, get_recipe
-from shared.run import LAST, RECIPE, Reporter, Run, Settings, epoch_means
+from shared.run import LAST, RECIPE, Reporter, Run, Settings, epoch_means, read_about
 from shared.training import load, open_runs, resume, train
 from shared.weights import initial_weights, read_safetensors
 
@@ -77,11 +77,17 @@ def degradation(
     are written into `folder`. Raises `InputError` if `folder` holds runs of another recipe.
     """
     folder = Path(folder)
-    if len(set(depths)) < 2:
+    depths = list(dict.fromkeys(depths))
+    if len(depths) < 2:
         raise InputError(f"--depths is {','.join(map(str, depths))}; wanted are two depths or more, like 20,56")
     names = {(kind, depth): network(kind, depth) for depth in depths for kind in KINDS}
-    if (folder / RECIPE).exists() and (folder / RECIPE).read_text(encoding="utf-8") != recipe.to_toml():
-        raise InputError(f"{folder} holds an experiment by another recipe; choose another folder with --output")
+    for name in names.values():
+        if (folder / name / RECIPE).exists():
+            trained_by, about, _ = read_about(folder / name)
+            if trained_by != get_recipe(recipe, [f"model={name}"]) or about["framework"] != framework:
+                raise InputError(
+                    f"{folder} holds an experiment by another recipe or framework; choose another folder with --output"
+                )
     data = load(recipe, data_dir, progress)
     curves = []
     for (kind, depth), name in names.items():
@@ -94,8 +100,7 @@ def degradation(
             mine = get_recipe(recipe, [f"model={name}"])
             options: dict[str, Any] = {"settings": settings, "data_dir": data_dir, "data": data}
             run = train(mine, framework=framework, output=place, reporter=reporter, **options).runs[framework]
-            write_text(folder / RECIPE, recipe.to_toml())
-        if not run.complete:
+        if not run.complete or run.stop_requested:
             return
         curves.append(_curve(run, kind, depth))
         yield curves[-1]

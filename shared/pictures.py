@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import lzma
 import tarfile
 import warnings
+import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -59,24 +61,32 @@ def check_pillow() -> None:
         raise MissingPackageError(f"reading pictures needs Pillow; install it with: {install_command('images')}")
 
 
+def _hidden(name: str) -> bool:
+    """Whether a file or a folder above it is hidden, as those that systems put beside pictures are."""
+    return any(part.startswith(".") for part in PurePosixPath(name).parts)
+
+
 def _entries(path: Path) -> tuple[dict[str, Callable[[], bytes]], set[str]]:
     """Return relative file name -> a function that reads the file, and the relative names of all folders."""
     if path.is_dir():
-        every = [entry for entry in path.rglob("*") if not any(part.startswith(".") for part in entry.parts[-3:])]
-        readers = {e.relative_to(path).as_posix(): e.read_bytes for e in every if e.is_file()}
-        return readers, {e.relative_to(path).as_posix() for e in every if e.is_dir()}
+        every = {entry.relative_to(path).as_posix(): entry for entry in path.rglob("*")}
+        shown = {name: entry for name, entry in every.items() if not _hidden(name)}
+        readers = {name: entry.read_bytes for name, entry in shown.items() if entry.is_file()}
+        return readers, {name for name, entry in shown.items() if entry.is_dir()}
     contents: dict[str, bytes] = {}
     folders = set()
     try:
         with tarfile.open(path) as archive:
             for member in archive:
                 name = str(PurePosixPath(member.name))
+                if _hidden(name):
+                    continue
                 if member.isdir() and name != ".":
                     folders.add(name)
                 elif member.isfile() and PurePosixPath(name).suffix.lower() in PICTURES:
                     stream = archive.extractfile(member)
                     contents[name] = stream.read() if stream else b""
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except (tarfile.TarError, OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise InputError(f"{path} is no readable folder or tar archive ({error})") from error
     return {name: (lambda content=content: content) for name, content in contents.items()}, folders  # type: ignore[misc]
 
@@ -153,15 +163,22 @@ def open_picture(content: bytes, channels: int, kinds: Counter[str] | None = Non
                 raise ValueError(f"{picture.width} x {picture.height} pixels are too many")
             picture.load()
             turned = ImageOps.exif_transpose(picture)
+            if turned.mode in ("I;16", "I", "I;16B", "I;16L"):
+                kinds["with 16 bits a pixel were scaled to 8"] += 1
+                turned = Image.fromarray((np.asarray(turned) / 257).clip(0, 255).round().astype(np.uint8))
+            if turned.mode == "F":
+                raise ValueError("its pixels are floating-point numbers; nobody knows which one is white")
             if turned.mode in ("RGBA", "LA", "PA") or "transparency" in turned.info:
                 kinds["with transparency were put on white"] += 1
                 white = Image.new("RGBA", turned.size, "white")
                 turned = Image.alpha_composite(white, turned.convert("RGBA"))
-            elif turned.mode in ("L", "1", "I", "I;16", "F") and channels == 3:
+            elif turned.mode in ("L", "1") and channels == 3:
                 kinds["grey ones got three equal channels"] += 1
+            elif turned.mode not in ("L", "1") and channels == 1:
+                kinds["coloured ones became grey"] += 1
             return turned.convert(MODES[channels])
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, EOFError) as error:
-        raise ValueError(str(error)) from error
+    except Exception as error:  # decoders fail in many ways on damaged files, the reader of EXIF data in others
+        raise ValueError(str(error) or type(error).__name__) from error
 
 
 def to_square(picture: Any, size: int) -> Any:
@@ -203,6 +220,11 @@ def decode(
             continue
         if not size:  # the first one that can be read says
             size = opened.width if opened.width == opened.height else default_size
+            if not size:
+                raise InputError(
+                    f"{picture.name} has {opened.width} x {opened.height} pixels and is no square; say to which size "
+                    "all are brought: --set image_size=64"
+                )
         if not image_size and opened.size != (size, size) and size != default_size:
             if not default_size:
                 raise InputError(

@@ -96,13 +96,13 @@ def plot_curves(runs: Mapping[str, Sequence[Row]], title: str, path: str | Path 
         if not rows:
             continue
         label = names.get(label, label)
-        few = 8 if rows[-1]["epoch"] <= 40 else 0
+        every = max(1, round(rows[-1]["epoch"] / 20))  # a marker on about twenty epochs
         for axes, what, factor in ((left, "loss", 1.0), (middle, "accuracy", 100.0)):
             for split, style in (("train", ":"), ("test", "-")):
                 epochs, means = epoch_means(rows, f"{split}_{what}")
                 values = [factor * value for value in means]
-                mark = marker if split == "test" and few else None
-                axes.plot(epochs, values, style, color=colour, marker=mark, markersize=4, label=f"{label}, {split}")
+                look = {"color": colour, "markersize": 4, "markevery": every, "label": f"{label}, {split}"}
+                axes.plot(epochs, values, style, marker=marker if split == "test" else None, **look)
         per_epoch = sum(row["epoch"] == rows[0]["epoch"] for row in rows)
         steps = [row["step"] / max(1, per_epoch) for row in rows]
         right.plot(steps, [row["learning_rate"] for row in rows], line, color=colour, label=label)
@@ -115,7 +115,7 @@ def plot_curves(runs: Mapping[str, Sequence[Row]], title: str, path: str | Path 
     for axes in (left, middle):
         if axes.lines:
             axes.legend(frameon=False)
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     _save(figure, path)
     return figure
 
@@ -136,9 +136,11 @@ def plot_confusion(
     ticks = range(len(classes))
     axes.set_xticks(ticks, classes, rotation=90 if max(map(len, classes)) > 2 else 0)
     axes.set_yticks(ticks, classes)
+    for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
+        label.set_parse_math(False)  # a class may be called "$"
     right = np.trace(counts)
     axes.set(xlabel="predicted class", ylabel="true class")
-    axes.set_title(f"{title}: {right:,} of {counts.sum():,} test images right", fontsize=10)
+    axes.set_title(f"{title}: {right:,} of {counts.sum():,} test images right", fontsize=10, parse_math=False)
     figure.colorbar(image, ax=axes, label="share of the true class (%)", shrink=0.8)
     _save(figure, path)
     return figure

@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
 from shared.backends import BACKENDS
 from shared.run import Reporter, Run, epoch_means
+from shared.versions import install_command, is_installed
 
 #: Where there is no bar, a long epoch says this often that it is alive.
 SECONDS_BETWEEN_LINES = 60.0
@@ -69,12 +71,16 @@ class Terminal(Reporter):
         self.name = BACKENDS[run.framework][2]
         recipe, data, spec = run.recipe, run.batches.data, run.spec
         self.console.print(
-            f"[bold]{self.name}[/]: {spec.name} on {data.name}, {len(run.batches.train):,} training and "
+            f"[bold]{self.name}[/]: {spec.name} on {escape(data.name)}, {len(run.batches.train):,} training and "
             f"{len(data.test):,} test images of {spec.input_size}x{spec.input_size}; {run.total:,} steps of "
-            f"{recipe.batch_size}, {recipe.optimizer}, {recipe.precision}; files in {run.folder}"
+            f"{recipe.batch_size}, {recipe.optimizer}, {recipe.precision}; files in {escape(str(run.folder))}"
         )
         for note in data.notes:
-            self.console.print(f"  {note}")
+            self.console.print(f"  {note}", markup=False)
+        if not is_installed("matplotlib"):
+            self.console.print(
+                f"  no figures without matplotlib; install it with: {install_command('figures')}", markup=False
+            )
         if run.step:
             self.console.print(f"  going on after step {run.step:,} of {run.total:,}")
         if self.console.is_terminal:
@@ -103,6 +109,10 @@ class Terminal(Reporter):
         """Print the line of the epoch."""
         self.console.print(epoch_line(run, row))
         self.spoken = time.monotonic()
+
+    def note(self, text: str) -> None:
+        """Print it."""
+        self.console.print(text, markup=False)
 
     def ended(self, run: Run) -> None:
         """Take the bar away."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import tomllib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
@@ -57,7 +58,7 @@ class Recipe:
     label_smoothing: float = 0.0
     image_size: int = 0  # pictures are resized to this many pixels; 0 leaves them as they are
     crop_padding: int = 0  # black pixels put on each side before a random part of the old size is cut out
-    flip: bool = False  # mirror every second picture, left to right
+    flip: bool = False  # mirror pictures left to right, each with probability 1/2
     normalize: str = "mean-std"  # of the training images, by channel; zero-one: pixels from 0 to 1 and no more
 
     precision: str = "float32"
@@ -73,6 +74,11 @@ class Recipe:
                 object.__setattr__(self, field.name, float(value))
             elif type(value).__name__ != field.type:
                 raise InputError(f"recipe: {field.name} is {value!r}; allowed is a value of type {field.type}")
+        if not re.fullmatch(r"[\w.-]+", self.name, re.ASCII):
+            raise InputError(f"recipe: name is {self.name!r}; allowed are letters, digits, and the signs . _ -")
+        for name in ("about", "data", "model"):
+            if not getattr(self, name).isprintable():
+                raise InputError(f"recipe: {name} is {getattr(self, name)!r}, which is no plain text")
         for name, least, most in LIMITS:
             value = getattr(self, name)
             if not (math.isfinite(value) and least <= value <= most):

@@ -28,12 +28,12 @@ from shared import __version__
 from shared.batches import Batches
 from shared.catalog import get_spec
 from shared.errors import InputError, TrainingError
-from shared.files import check_readable, replacing, write_text
+from shared.files import check_readable, write_text
 from shared.recipe import Recipe, read_recipe
 from shared.spec import ResNetSpec
 from shared.table import count_buffers, count_parameters
 from shared.versions import installed_version, is_installed
-from shared.weights import write_safetensors
+from shared.weights import save_arrays, write_safetensors
 
 Arrays = Mapping[str, NDArray[Any]]
 #: What was measured in a step, by the names of `COLUMNS`.
@@ -125,6 +125,9 @@ class Reporter:
     def ended(self, run: Run) -> None:
         """Training is complete, or was stopped."""
 
+    def note(self, text: str) -> None:
+        """Something that people should know."""
+
 
 @dataclass
 class Run:
@@ -203,7 +206,7 @@ class Run:
         """
         if not math.isfinite(loss):
             self._write_metrics()
-            raise TrainingError(self._lost(loss))
+            raise TrainingError(self._lost(f"the loss is {loss}", self.step + 1))
         size = self.recipe.batch_size
         seconds, now = self.seconds, time.monotonic()
         row = {
@@ -241,6 +244,7 @@ class Run:
         row["seconds"] = self.seconds
         self._log(row)
         arrays = state()
+        self._check_finite(arrays)
         weights = {
             name.removeprefix("weights/"): array for name, array in arrays.items() if name.startswith("weights/")
         }
@@ -289,11 +293,18 @@ class Run:
             raise KeyboardInterrupt
         self.stop_requested = True
 
-    def _lost(self, loss: float) -> str:
+    def _check_finite(self, arrays: Arrays) -> None:
+        """Raise `TrainingError`, before a good file is replaced, if the last update spoilt the weights."""
+        spoilt = [name.partition("/")[2] for name, array in arrays.items() if not np.isfinite(array).all()]
+        if spoilt:
+            self._write_metrics()
+            raise TrainingError(self._lost(f"{spoilt[0]} is no longer finite", self.step))
+
+    def _lost(self, what: str, step: int) -> str:
         saved = [name for name in (STATE, LAST) if (self.folder / name).exists()]
         good = f"the last good state is in {self.folder / saved[0]}" if saved else "no state was saved before"
         return (
-            f"step {self.step + 1} (epoch {self.step // self.batches.steps_per_epoch + 1}): the loss is {loss}, so "
+            f"step {step} (epoch {(step - 1) // self.batches.steps_per_epoch + 1}): {what}, so "
             f"training stopped; {good}. Try a lower rate, like --set learning_rate={self.recipe.learning_rate / 10:g}, "
             "or a warm-up, like --set warmup=0.1"
         )
@@ -320,22 +331,26 @@ class Run:
         write_text(self.folder / METRICS, text.getvalue())
 
     def _save_state(self, arrays: Arrays) -> None:
-        from safetensors.numpy import save_file
-
+        self._check_finite(arrays)
         self._write_metrics()
         metadata = {"step": str(self.step), "seconds": f"{self.seconds:.3f}", "best": repr(self.best)}
         plain = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-        with replacing(self.folder / STATE) as temporary:
-            save_file(plain, str(temporary), metadata)
+        save_arrays(self.folder / STATE, plain, metadata)
 
     def _draw(self) -> None:
         if not is_installed("matplotlib"):
             return
         from shared.plots import plot_confusion, plot_curves
 
-        plot_curves({self.framework: self.rows}, self.recipe.name, self.folder / CURVES)
-        if self.score is not None:
-            plot_confusion(self.score.confusion, self.batches.data.classes, self.recipe.name, self.folder / CONFUSION)
+        name, classes = self.recipe.name, self.batches.data.classes
+        try:
+            plot_curves({self.framework: self.rows}, name, self.folder / CURVES)
+            if self.score is not None:
+                plot_confusion(self.score.confusion, classes, name, self.folder / CONFUSION)
+        except OSError:
+            raise
+        except Exception as error:  # a figure is not worth an epoch of training
+            self.reporter.note(f"no figure: {error}")
         self._drawn = time.monotonic()
 
     def _open_tensorboard(self) -> Any:
@@ -348,10 +363,11 @@ class Run:
     def _log(self, row: Mapping[str, float]) -> None:
         if self._writer is None:
             return
-        names = ("test_loss", "test_accuracy") if "test_loss" in row else ("train_loss", "train_accuracy")
-        for name in (*names, "learning_rate"):
-            split, _, rest = name.partition("_")
-            self._writer.add_scalar(f"{rest}/{split}" if split != "learning" else name, row[name], int(row["step"]))
+        self._writer.add_scalar("learning_rate", row["learning_rate"], int(row["step"]))
+        for split in ("validation", "test") if "test_loss" in row else ("train",):
+            for what in ("loss", "accuracy"):
+                if f"{split}_{what}" in row:
+                    self._writer.add_scalar(f"{what}/{split}", row[f"{split}_{what}"], int(row["step"]))
 
 
 def check_tensorboard() -> None:
@@ -385,7 +401,7 @@ def new_folder(output: str | Path | None, recipe: str, framework: str) -> Path:
 def bytes_needed(spec: ResNetSpec, frameworks: int = 1) -> int:
     """Return how much room a run needs on disk, generously: weights twice, the state, a copy while it is written."""
     weights = 4 * (count_parameters(spec) + count_buffers(spec))
-    return frameworks * (8 * weights + 20_000_000)
+    return frameworks * (16 * weights + 20_000_000)  # twice as much, for float64
 
 
 def prepare_folder(path: Path, needed: int) -> None:
@@ -423,6 +439,7 @@ def write_about(run: Run, command: str) -> None:
             "training_images": len(run.batches.train),
             "validation_images": 0 if run.batches.validation is None else len(run.batches.validation),
             "test_images": len(run.batches.data.test),
+            "sha256": run.batches.data.sha256,
             "notes": list(run.batches.data.notes),
         },
         "versions": {"resnet-twins": __version__, "python": platform.python_version(), **versions},
@@ -453,8 +470,6 @@ def restore(run: Run) -> None:
     """Put a run where it was when its state was saved last; without a saved state it begins anew."""
     from safetensors import SafetensorError, safe_open
 
-    for leftover in run.folder.glob("tmp-*"):
-        leftover.unlink()
     path = run.folder / STATE
     if not path.exists():
         return
@@ -469,14 +484,23 @@ def restore(run: Run) -> None:
     run.rows = [row for row in read_metrics(run.folder) if row["step"] <= run.step]
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Delete half-written files that a kill left behind: ours, and those of safetensors."""
+    for pattern in ("tmp-*", ".tmp*"):
+        for leftover in folder.glob(pattern):
+            leftover.unlink()
+
+
 def read_metrics(folder: str | Path) -> list[dict[str, float]]:
     """Return the rows of a run's `metrics.csv`; what was not measured in a step is not in its row."""
     path = Path(folder) / METRICS
     if not path.exists():
         return []
-    with contextlib.suppress(ValueError), path.open(encoding="utf-8", newline="") as file:
-        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
-    raise InputError(f"{path} is damaged: a value is no number; delete it to go on without the rows before")
+    with contextlib.suppress(ValueError, TypeError, KeyError), path.open(encoding="utf-8", newline="") as file:
+        rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+        if all({"step", "epoch", "train_loss"} <= row.keys() <= set(COLUMNS) for row in rows):
+            return rows
+    raise InputError(f"{path} is damaged; delete it to go on without the rows before")
 
 
 def epoch_means(rows: Sequence[Row], column: str) -> tuple[list[float], list[float]]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,12 +24,16 @@ SHIPPED = {
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """Weights of a trained network; `inputs` says how pictures must be prepared, None if the file does not."""
+    """Weights of a trained network; `inputs` says how pictures must be prepared, None if the file does not.
+
+    `seed` is that of the training, by which a folder without a `test` folder is split.
+    """
 
     name: str
     arrays: Arrays
     spec: ResNetSpec
     inputs: Inputs | None
+    seed: int = 0
 
 
 def weights_path(weights: str | Path) -> Path:
@@ -50,10 +57,13 @@ def read_trained(weights: str | Path, model: str | None = None) -> Trained:
     path = weights_path(weights)
     found = read_weights(path)
     spec = choose_spec(found, path, model)
-    text = read_metadata(path).get("inputs") if path.suffix == ".safetensors" else None
-    inputs = Inputs.from_json(text) if text else None
+    metadata = read_metadata(path) if path.suffix == ".safetensors" else {}
+    inputs = Inputs.from_json(metadata["inputs"]) if "inputs" in metadata else None
     if inputs and (len(inputs.classes) != spec.num_classes or len(inputs.mean) not in (1, spec.in_channels)):
         raise InputError(
             f"{path}: the stored inputs have {len(inputs.classes)} classes, the network {spec.num_classes}"
         )
-    return Trained(name=str(weights), arrays=found.arrays, spec=spec, inputs=inputs)
+    seed = 0
+    with contextlib.suppress(ValueError, KeyError, TypeError):  # other people's metadata may hold anything
+        seed = int(tomllib.loads(json.loads(metadata["training"])["recipe"])["seed"])
+    return Trained(name=str(weights), arrays=found.arrays, spec=spec, inputs=inputs, seed=seed)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from shared.backends import BACKENDS, check_installed, load_backend
 from shared.batches import Batches
@@ -27,6 +28,7 @@ from shared.run import (
     new_folder,
     prepare_folder,
     read_about,
+    remove_leftovers,
     restore,
     write_about,
 )
@@ -40,12 +42,13 @@ class Result:
     """What came out: the folder, and the run of each framework that was trained."""
 
     folder: Path
+    frameworks: tuple[str, ...]
     runs: dict[str, Run] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
         """Whether every run has done all its steps."""
-        return all(run.complete for run in self.runs.values())
+        return set(self.runs) == set(self.frameworks) and all(run.complete for run in self.runs.values())
 
     def loss_differences(self, steps: int = 2) -> list[float]:
         """Return how much the twins' losses differ in each of the first steps."""
@@ -79,9 +82,7 @@ def train(
     settings = settings or Settings()
     names = names_of(framework)
     spec = get_spec(recipe.model)
-    check_installed(*names)
-    if settings.tensorboard:
-        check_tensorboard()
+    _prepare_machine(names, settings, recipe)
     folder = new_folder(output, recipe.name, framework)
     prepare_folder(folder, bytes_needed(spec, len(names)))
     try:
@@ -92,7 +93,7 @@ def train(
         with contextlib.suppress(OSError):  # it is not ours if something is in it
             folder.rmdir()
         raise
-    result = Result(folder)
+    result = Result(folder, names)
     for name, run in runs.items():
         run.folder.mkdir(parents=True, exist_ok=True)
         write_about(run, command_line())
@@ -113,17 +114,26 @@ def open_runs(
     reporter: Callable[[], Reporter] = Reporter,
     progress: Progress | None = None,
     data: Dataset | None = None,
+    changes: Mapping[str, Any] | None = None,
 ) -> dict[str, Run]:
     """Return the runs that lie in `folder`, as they were when they were saved last, without training.
+
+    `changes` are fields of their `Settings`: how the machine is used may change, the recipe may not.
 
     Raises `InputError` if there is none, or if its files are damaged.
     """
     folder = Path(folder)
     recipe, about, settings = read_about(folder)
+    settings = replace(settings, **(changes or {}))
     framework, data_dir = about["framework"], about.get("data_dir")
     names = names_of(framework)
     check_installed(*names)
     batches = Batches(data if data is not None else load(recipe, data_dir, progress), recipe)
+    if batches.data.sha256 != about["data"]["sha256"]:
+        raise InputError(
+            f"the images of {recipe.data} are no longer those that the run in {folder} began with ("
+            f"{len(batches.train):,} for training now, {about['data']['training_images']:,} then); start a new run"
+        )
     runs = {}
     for name in names:
         runs[name] = _new_run(folder, framework, name, batches, settings, data_dir, reporter())
@@ -138,15 +148,23 @@ def resume(
     reporter: Callable[[], Reporter] = Reporter,
     progress: Progress | None = None,
     data: Dataset | None = None,
+    changes: Mapping[str, Any] | None = None,
 ) -> Result:
     """Go on with the run in `folder` where its state was saved last, and return what came out.
 
+    `changes` are fields of its `Settings`, like another device.
+
     Raises `InputError` if there is no run, or if it is complete.
     """
-    result = Result(Path(folder), open_runs(folder, reporter=reporter, progress=progress, data=data))
+    runs = open_runs(folder, reporter=reporter, progress=progress, data=data, changes=changes)
+    result = Result(Path(folder), tuple(runs), runs)
     if result.complete:
         raise InputError(f"the run in {folder} is complete: all steps are done; start a new one")
+    first = next(iter(runs.values()))
+    _prepare_machine(result.frameworks, first.settings, first.recipe)
+    prepare_folder(result.folder, bytes_needed(first.spec, len(runs)))
     for run in result.runs.values():
+        remove_leftovers(run.folder)
         if not (run.folder / ABOUT).exists():
             run.folder.mkdir(parents=True, exist_ok=True)
             write_about(run, command_line())
@@ -163,6 +181,7 @@ def load(recipe: Recipe, data_dir: str | Path | None, progress: Progress | None)
         data_dir=data_dir,
         image_size=recipe.image_size,
         default_size=get_spec(recipe.model).input_size,
+        channels=get_spec(recipe.model).in_channels,
         seed=recipe.seed,
         progress=progress,
     )
@@ -196,18 +215,30 @@ def _new_run(
         framework=name,
         settings=settings,
         reporter=reporter,
-        data_dir=str(data_dir) if data_dir is not None else None,
+        data_dir=str(Path(data_dir).resolve()) if data_dir is not None else None,
         resume_hint=f"resnet-twins train --resume {folder}",
     )
 
 
+def _trainer(framework: str) -> Any:
+    load_backend(framework)  # which says in words what is wrong if it does not import
+    return importlib.import_module(f"{BACKENDS[framework][0]}.train")
+
+
+def _prepare_machine(names: Iterable[str], settings: Settings, recipe: Recipe) -> None:
+    """Raise `InputError`, before anything is written, if the machine has not got what the settings ask for."""
+    check_installed(*names)
+    if settings.tensorboard:
+        check_tensorboard()
+    for name in names:
+        _trainer(name).prepare_machine(settings, recipe.precision)
+
+
 def _go(run: Run) -> bool:
-    """Train; return whether the run is complete."""
-    load_backend(run.framework)  # which says in words what is wrong if it does not import
-    trainer = importlib.import_module(f"{BACKENDS[run.framework][0]}.train")
+    """Train; return whether the run is complete and nobody asked to stop."""
     with run:
-        trainer.train(run)
-    return run.complete
+        _trainer(run.framework).train(run)
+    return run.complete and not run.stop_requested
 
 
 def _overlay(result: Result) -> None:

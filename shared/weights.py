@@ -7,6 +7,7 @@ On disk the arrays are a `.safetensors` file with the spec in its metadata.
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -180,14 +181,23 @@ def write_safetensors(
 
     `extra` are further texts for the file's metadata, like the names of the classes.
     """
-    from safetensors.numpy import save_file
-
     if Path(path).suffix != ".safetensors":
         raise InputError(f"{path} does not end in .safetensors; `resnet-twins convert` writes other formats")
     metadata = {"format": FORMAT, "spec": json.dumps(spec.to_dict()), **(extra or {})}
     plain = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    with replacing(path) as temporary:
-        save_file(plain, str(temporary), metadata)
+    save_arrays(path, plain, metadata)
+
+
+def save_arrays(path: str | Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:
+    """Write arrays and texts to a `.safetensors` file, whole or not at all. Raises `OSError` if there is no room."""
+    from safetensors import SafetensorError
+    from safetensors import numpy as safetensors
+
+    try:
+        with replacing(path) as temporary:
+            safetensors.save_file(dict(arrays), str(temporary), dict(metadata))
+    except SafetensorError as error:  # which is no OSError, also where the disk is full
+        raise OSError(errno.EIO, str(error), str(path)) from error
 
 
 def read_safetensors(path: str | Path) -> tuple[Arrays, ResNetSpec | None]:

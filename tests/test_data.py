@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import io
@@ -206,6 +207,18 @@ def test_train_and_test_folders_are_used_as_they_are(tmp_path):
     assert np.array_equal(packed.train.images, found.train.images)
 
 
+def test_hidden_files_are_no_pictures_but_a_hidden_place_is_a_place(photos):
+    (photos / "cat" / "._0.png").write_bytes(b"what a Mac puts beside a file")
+    (photos / ".thumbnails").mkdir()
+    hidden = photos.rename(photos.parent / ".photos")
+    found = load_data(f"folder:{hidden}")
+    assert (found.classes, found.notes) == (("cat", "dog"), ())
+    archive = photos.parent / "photos.tar"
+    with tarfile.open(archive, "w") as file:
+        file.add(hidden, ".")
+    assert len(load_data(f"folder:{archive}").train) == 8
+
+
 def test_a_folder_is_also_looked_for_where_data_sets_lie(photos, no_data):
     assert load_data("folder:photos", data_dir=photos.parent).classes == ("cat", "dog")
 
@@ -234,6 +247,53 @@ def test_pictures_of_different_sizes_are_cut_to_a_square_and_resized(photos):
         load_data(f"folder:{photos}")
     assert load_data(f"folder:{photos}", default_size=16).train.images.shape[1:] == (16, 16, 3)
     assert load_data(f"folder:{photos}", image_size=24, default_size=16).train.images.shape[1:] == (24, 24, 3)
+
+
+def test_sixteen_bits_a_pixel_are_scaled_not_cut_off(photos):
+    image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+    image.fromarray(np.full((8, 8), 257 * 77, np.uint16)).save(photos / "cat" / "deep.png")
+    found = load_data(f"folder:{photos}")
+    every = np.concatenate([found.train.images, found.test.images])
+    assert (every == 77).all(axis=(1, 2, 3)).sum() == 1
+    assert any("16 bits" in note for note in found.notes)
+
+
+def test_a_network_for_grey_images_gets_grey_ones(photos):
+    found = load_data(f"folder:{photos}", channels=1)
+    assert found.train.images.shape == (8, 8, 8, 1)
+    assert any("coloured ones became grey" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("packing", ["w:gz", "w:xz"])
+def test_a_damaged_archive_is_explained_wherever_the_damage_is(photos, packing):
+    archive = photos.parent / "photos.tar"
+    with tarfile.open(archive, packing) as file:
+        file.add(photos, "photos")
+    good = bytearray(archive.read_bytes())
+    for place in range(60, len(good) - 20, max(1, len(good) // 15)):
+        damaged = bytearray(good)
+        damaged[place : place + 12] = bytes(12)
+        archive.write_bytes(damaged)
+        with contextlib.suppress(InputError):  # any other error is a traceback; some damage only spoils a picture
+            load_data(f"folder:{archive}")
+
+
+def test_damaged_exif_data_cost_one_picture_at_most(photos):
+    image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+    from shared.pictures import open_picture
+
+    exif = image.Exif()
+    exif[0x0112] = 6
+    content = io.BytesIO()
+    image.new("RGB", (8, 8), (200, 10, 10)).save(content, "JPEG", exif=exif)
+    good = content.getvalue()
+    start = good.index(b"Exif")
+    for place in range(start, start + 40):
+        for value in (0, 255):
+            damaged = bytearray(good)
+            damaged[place] = value
+            with contextlib.suppress(ValueError):  # which is a skip; any other error would end the run
+                assert open_picture(bytes(damaged), 3).mode == "RGB"
 
 
 def test_the_middle_of_a_wide_picture_is_kept():
@@ -437,6 +497,7 @@ class Server(BaseHTTPRequestHandler):
             self.send_error(416)
             return
         body = CONTENT[start:] if self.trouble != "wrong" else b"x" * len(CONTENT)
+        body = body[:1000] if self.trouble == "truncated" else body
         self.send_response(206 if start and self.trouble != "wrong" else 200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -485,8 +546,9 @@ def test_an_interrupted_download_goes_on_where_it_ended(server, wanted):
     assert (first, int(second.strip("bytes=-")) > len(CONTENT) // 3) == ("", True)
 
 
-def test_a_wrong_file_is_refused_and_not_kept(server, wanted):
-    server.trouble = "wrong"
+@pytest.mark.parametrize("trouble", ["wrong", "truncated"])
+def test_a_wrong_or_truncated_file_is_refused_and_not_kept(server, wanted, trouble):
+    server.trouble = trouble
     with pytest.raises(InputError, match="is another file than expected") as caught:
         fetch(wanted)
     assert wanted.sha256 in str(caught.value)

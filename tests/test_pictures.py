@@ -70,6 +70,7 @@ def test_evaluate_takes_the_test_images_of_a_data_set(call, torch_twin, keras_tw
         (["--mean", "a,b"], "--mean is 'a,b'; wanted are numbers"),
         (["--mean", "0.1,0.2", "--std", "1"], "wanted is one value, or one for each of 1 channels"),
         (["--std", "0"], "std (0.0,)"),
+        (["--mean", "nan"], "mean is (nan,)"),
         (["--limit", "0"], "limit is 0"),
         (["--model", "resnet20_cifar"], "do not fit"),
         (["--data", "fashion"], "unknown data set 'fashion'"),
@@ -103,6 +104,22 @@ def test_classes_are_matched_by_name_not_by_their_order(torch_twin, digit_pictur
     path = digit_pictures.parent / "turned.safetensors"
     write_safetensors(path, turned, trained.spec, {"inputs": json.dumps(metadata)})
     assert evaluate(path, digit_pictures, frameworks=["torch"]).correct("torch") == 359
+
+
+def test_a_folder_is_split_as_in_training(torch_twin, digit_pictures, tmp_path):
+    """Without a `test` folder the pictures that the network was trained on must not count as test pictures."""
+    (digit_pictures / "test" / "3" / "broken.png").unlink()
+    folder = (digit_pictures / "test").rename(tmp_path / "flat")
+    every = evaluate("resnet8_digits", folder, frameworks=["torch"])
+    held_out = evaluate("resnet8_digits", data=f"folder:{folder}", frameworks=["torch"])
+    assert (len(every.labels), len(held_out.labels)) == (360, len(load_data(f"folder:{folder}").test))
+    assert len(held_out.labels) < 80
+
+
+def test_classes_that_the_network_does_not_know_are_refused(torch_twin, digit_pictures):
+    (digit_pictures / "test" / "9").rename(digit_pictures / "test" / "nine")
+    with pytest.raises(InputError, match="has classes that resnet8_digits does not know: nine"):
+        evaluate("resnet8_digits", digit_pictures, frameworks=["torch"])
 
 
 def test_the_real_checkpoint_on_real_photographs(call, torch_twin, keras_twin, real_data):
@@ -299,6 +316,8 @@ def test_degradation_trains_every_network_and_writes_curves_gradients_and_figure
     assert (tmp_path / "out" / "plain20_cifar" / "state.safetensors").stat().st_mtime_ns == before, "trained once"
     with pytest.raises(InputError, match="by another recipe"):
         list(degradation(get_recipe(short, ["seed=1"]), [20, 32], tmp_path / "out"))
+    with pytest.raises(InputError, match="another recipe or framework"):
+        list(degradation(short, [20, 32], tmp_path / "out", framework="tf"))
 
 
 @pytest.mark.parametrize(
@@ -327,4 +346,4 @@ def test_on_digits_the_deeper_plain_network_trains_worse_and_the_deeper_residual
     assert last["plain56"] > last["plain20"] + 0.1
     assert last["resnet56"] < last["plain56"] - 0.1
     assert last["resnet56"] < 0.02
-    assert "the deepest plain network trains worse than the shallowest" in result.stdout
+    assert re.search(r"training error of the deepest plain network: \+\d\d\.\d\d points", result.stdout)
