@@ -459,8 +459,8 @@ def read_about(folder: str | Path) -> tuple[Recipe, dict[str, Any], Settings]:
         about = json.loads(check_readable(folder / ABOUT).read_text(encoding="utf-8"))
         known = {entry.name for entry in fields(Settings)}
         settings = Settings(**{name: value for name, value in about["settings"].items() if name in known})
-        if not isinstance(about["framework"], str):
-            raise TypeError("framework is no text")
+        if not isinstance(about["framework"], str) or not isinstance(about["data"]["sha256"], str):
+            raise TypeError("framework or sha256 is no text")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{folder / ABOUT} is damaged ({error}); it cannot be resumed") from error
     return read_recipe(folder / RECIPE), about, settings
