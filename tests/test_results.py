@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from shared.progress import duration
 from tests.conftest import ROOT
 
 DOCS = ROOT / "docs"
@@ -37,7 +38,7 @@ def test_the_table_of_runs_states_what_was_recorded(name):
     assert cells[3] == f"{float(last['train_loss']):.4f}"
     assert cells[4] == f"{float(last['train_accuracy']):.2%}"
     assert cells[5] == f"{float(last['test_accuracy']):.2%}"
-    assert cells[6] == f"{float(last['seconds']) / 60:.0f} min"
+    assert cells[6] == duration(float(last["seconds"]))
 
 
 def test_the_degradation_table_states_what_was_recorded():
