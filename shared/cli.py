@@ -16,7 +16,7 @@ from shared import (
     cli_pictures,  # noqa: F401 (registers its subcommands)
     cli_training,  # noqa: F401
 )
-from shared.errors import InputError, TrainingError
+from shared.errors import InputError, StoppedError, TrainingError
 from shared.terminal import Screen, app, console, emit, overrides
 
 INTERRUPTED = 130
@@ -397,10 +397,9 @@ def main() -> None:
             stream.reconfigure(errors="replace")
     try:
         code = app(standalone_mode=False)
-    except SystemExit as stop:
-        if stop.code == INTERRUPTED:  # what Typer makes of Ctrl-C
-            fail("interrupted", INTERRUPTED)
-        raise
+    except StoppedError as stop:
+        print(stop, file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from stop
     except InputError as error:
         fail(str(error), 2)
     except TrainingError as error:
@@ -417,6 +416,8 @@ def main() -> None:
         if text is None:
             raise
         fail(f"{text.replace('Value error, ', '').rstrip('.')} (see resnet-twins --help)" if text else HELP_HINT, 2)
+    if code == INTERRUPTED:  # what Typer makes of Ctrl-C
+        fail("interrupted", INTERRUPTED)
     if code:
         raise SystemExit(code)
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from shared.errors import InputError
+from shared.errors import InputError, StoppedError
 from shared.terminal import Framework, app, console, overrides
 
 
@@ -136,8 +136,7 @@ def train(
     report(result)
     if not result.complete:
         hint = next(iter(result.runs.values())).resume_hint
-        typer.echo(f"stopped and saved; go on with: {hint}", err=True)
-        raise typer.Exit(130)
+        raise StoppedError(f"stopped and saved; go on with: {hint}")
 
 
 def report(result: Any) -> None:
@@ -223,8 +222,7 @@ def experiment(
     finally:
         bar.close()
     if len(curves) < 2 * len(set(numbers)):
-        typer.echo("stopped and saved; the same command goes on", err=True)
-        raise typer.Exit(130)
+        raise StoppedError("stopped and saved; the same command goes on")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", title="error in the last epoch")
     for heading in ("network", "training", "test"):
         table.add_column(heading, justify="left" if heading == "network" else "right")

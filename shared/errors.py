@@ -15,3 +15,7 @@ class WeightsError(InputError):
 
 class TrainingError(Exception):
     """Training had to stop. The command line prints its text as one line and ends with exit code 1."""
+
+
+class StoppedError(Exception):
+    """The user stopped something that was saved. The command line prints its text and ends with exit code 130."""
