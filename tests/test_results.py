@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import re
 
+import numpy as np
 import pytest
 
+from shared.experiment import KINDS
 from shared.progress import duration
 from tests.conftest import ROOT
 
@@ -50,6 +52,22 @@ def test_the_degradation_table_states_what_was_recorded():
         assert train_error == f"{float(row['train_error']):.2%}"
         assert test_error == f"{float(row['test_error']):.2%}"
     assert (DOCS / "degradation-cifar.png").stat().st_size > 20_000
+
+
+def test_the_stated_ratios_of_gradients_are_those_recorded():
+    norms: dict[tuple[str, str], list[float]] = {}
+    for row in read("gradients-cifar.csv"):
+        if row["depth"] == "56":
+            norms.setdefault((row["network"], row["when"]), []).append(float(row["relative_gradient_norm"]))
+    first, last = norms["plain", "initial"][0], norms["plain", "initial"][-1]
+    assert f"{first / last:,.0f} times that of the last" in TEXT
+    first, last = norms["resnet", "initial"][0], norms["resnet", "initial"][-1]
+    assert f"With shortcuts the ratio is {first / last:.0f}." in TEXT
+    unevenness = {
+        kind: np.median(norms[kind, "trained"][-10:]) / np.median(norms[kind, "trained"][:10]) for kind in KINDS
+    }
+    assert unevenness["plain"] > 100
+    assert unevenness["resnet"] < unevenness["plain"] / 10
 
 
 def test_the_command_of_every_result_is_there():
