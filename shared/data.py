@@ -201,7 +201,8 @@ CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog",
 #: The binary archive: the other one holds Python pickles, which could run code.
 CIFAR_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 CIFAR_SHA256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
-CIFAR_FOLDER = "cifar-10-batches-bin"
+CIFAR_FOLDER, CIFAR_ARCHIVE = "cifar-10-batches-bin", Path(CIFAR_URL).name
+CIFAR_PLACES = [f"{folder}{name}" for name in (CIFAR_FOLDER, CIFAR_ARCHIVE) for folder in ("cifar-10/", "")]
 CIFAR_TRAIN = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 CIFAR_TEST = ("test_batch.bin",)
 CIFAR_RECORDS, CIFAR_RECORD = 10_000, 1 + 3 * 32 * 32
@@ -225,7 +226,7 @@ def _cifar_files(path: Path) -> Iterator[tuple[str, bytes]]:
     if path.is_dir():
         for name in (*CIFAR_TRAIN, *CIFAR_TEST):
             if not (path / name).is_file():
-                raise InputError(f"{path} has no {name}; unpack the whole of {Path(CIFAR_URL).name} there")
+                raise InputError(f"{path} has no {name}; unpack the whole of {CIFAR_ARCHIVE} there")
             yield name, (path / name).read_bytes()
         return
     try:
@@ -243,11 +244,10 @@ def _cifar_files(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _cifar(*, data_dir: str | Path | None, progress: Progress | None, **_: Any) -> Dataset:
-    archive = Path(CIFAR_URL).name
-    names = [f"{folder}{name}" for name in (CIFAR_FOLDER, archive) for folder in ("cifar-10/", "")]
-    path = _find(names, data_dir)
+    path = _find(CIFAR_PLACES, data_dir)
     if path is None:
-        path = fetch(Download(url=CIFAR_URL, sha256=CIFAR_SHA256, path=data_cache() / "cifar-10" / archive), progress)
+        place = data_cache() / "cifar-10" / CIFAR_ARCHIVE
+        path = fetch(Download(url=CIFAR_URL, sha256=CIFAR_SHA256, path=place), progress)
     parts = {name: read_cifar_batch(content, f"{path}/{name}") for name, content in _cifar_files(path)}
 
     def join(names: Sequence[str]) -> Split:
@@ -302,6 +302,27 @@ def _folder(
 
 
 DATASETS: dict[str, Callable[..., Dataset]] = {"digits": _digits, "fashion-mnist": _fashion, "cifar10": _cifar}
+
+
+#: A copy of CIFAR-10 as a tar of JPEG files in `train/CLASS/` and `test/CLASS/`, which some class rooms hand out.
+CIFAR_JPEG = "cifar-10/cifar-10-jpeg.tar.xz"
+
+
+def find_local(name: str, data_dir: str | Path | None = None) -> str | None:
+    """Return what to pass to `load_data` for "fashion-mnist" or "cifar10" if no download is needed, else None.
+
+    For CIFAR-10 this may be `folder:PATH` with a copy as JPEG files: an accuracy on those is not one on the originals.
+    """
+    if name == "digits":
+        return name
+    if name == "fashion-mnist":
+        complete = all(_find([f"{name}/{file}", file], data_dir) for file in FASHION_FILES)
+        return name if complete else None
+    if name == "cifar10":
+        if _find(CIFAR_PLACES, data_dir):
+            return name
+        return f"folder:{CIFAR_JPEG}" if _find([CIFAR_JPEG], data_dir) else None
+    raise InputError(f"unknown data set {name!r}; allowed is one of {', '.join(DATASETS)}")
 
 
 def load_data(

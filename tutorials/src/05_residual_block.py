@@ -1,0 +1,480 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 5. The residual block
+#
+# *One addition, and the bookkeeping of shapes that makes it possible.*
+#
+# **After this tutorial you can**
+#
+# - write the basic block of a ResNet in PyTorch and in Keras, and say the shape behind every line,
+# - name the three kinds of shortcut (options A, B and C), and what each costs,
+# - explain what `out += x` does to memory and to gradients,
+# - show that a residual block can be the identity, and why that helps.
+#
+# **Time:** about 60 minutes to work through; the cells run in under a minute.
+#
+# **You need** to know what a convolution does to a shape (tutorial 2) and what BatchNorm does
+# (tutorial 4).
+
+# %%
+# Set-up: installs the package where it is missing (as on Colab); in a clone, from the clone.
+import importlib.util
+from pathlib import Path
+
+if importlib.util.find_spec("resnet_torch") is None:
+    home = next((p for p in Path.cwd().parents if (p / "resnet_torch").is_dir()), "resnet-twins")
+    get_ipython().run_line_magic("pip", f'install -q "{home}[all,notebooks]"')
+
+# %%
+# %matplotlib inline
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from torch import nn
+
+import resnet_tf  # brings Keras, without TensorFlow's messages at the start
+import resnet_torch
+import keras
+from keras import layers
+from shared.diagrams import plot_block
+from shared.plots import BLUE, GREEN, GREY, ORANGE
+from shared.spec import ResNetSpec
+from shared.catalog import get_spec
+from shared.table import count_parameters, layer_table
+
+# %% [markdown]
+# ## The idea in one line
+#
+# A stack of layers turns `x` into `f(x)`. A **residual block** turns `x` into `f(x) + x`. The way
+# along which `x` goes around the layers is called the **shortcut**. What the layers have to learn is
+# now the *difference* between what comes in and what should come out: the **residual**.
+#
+# This is the first block of ResNet-18. The grey numbers are the shape behind each step, in PyTorch's
+# order (C, H, W) and in Keras' order (H, W, C).
+
+# %%
+plot_block("resnet18", "layer1.0")
+
+# %% [markdown]
+# Read it from top to bottom: convolution, BatchNorm, ReLU, convolution, BatchNorm, **then** the
+# addition, **then** the last ReLU. The order matters. In two of the exercises it is wrong.
+#
+# ## Write it twice
+#
+# First the block whose input and output have the same shape. In PyTorch a block is an `nn.Module`:
+# layers are made in `__init__`, and used in `forward`.
+
+
+# %%
+class IdentityBlockTorch(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # (N, C, H, W)
+        out = torch.relu(self.bn1(self.conv1(x)))  # (N, C, H, W)
+        out = self.bn2(self.conv2(out))  # (N, C, H, W)
+        return torch.relu(out + x)  # (N, C, H, W)
+
+
+# %% [markdown]
+# In Keras we write a function that is called once, and lays out a graph of layers. `x` is not an
+# image yet, but a promise of one: a `KerasTensor` that knows its shape.
+
+
+# %%
+def identity_block_keras(x: keras.KerasTensor) -> keras.KerasTensor:  # (N, H, W, C)
+    channels = x.shape[-1]
+    out = layers.Conv2D(channels, 3, padding="same", use_bias=False, name="conv1")(x)
+    out = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name="bn1")(out)
+    out = layers.ReLU(name="relu1")(out)
+    out = layers.Conv2D(channels, 3, padding="same", use_bias=False, name="conv2")(out)
+    out = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name="bn2")(out)
+    out = layers.Add(name="add")([out, x])  # (N, H, W, C)
+    return layers.ReLU(name="relu2")(out)
+
+
+# %% [markdown]
+# Now check the shape: what goes in comes out again, in both frameworks.
+
+# %%
+block_torch = IdentityBlockTorch(channels=64).eval()
+inputs = keras.Input((56, 56, 64))
+block_keras = keras.Model(inputs, identity_block_keras(inputs))
+
+images = np.random.default_rng(0).standard_normal((2, 56, 56, 64)).astype("float32")  # (N, H, W, C)
+images_torch = torch.from_numpy(images.transpose(0, 3, 1, 2))  # (N, C, H, W)
+with torch.no_grad():
+    out_torch = block_torch(images_torch)
+out_keras = block_keras(images, training=False)
+
+print("PyTorch", tuple(images_torch.shape), "->", tuple(out_torch.shape))
+print("Keras  ", images.shape, "->", tuple(out_keras.shape))
+assert out_torch.shape == (2, 64, 56, 56)
+assert out_keras.shape == (2, 56, 56, 64)
+
+# %% [markdown]
+# The same shape is not yet the same function: each framework drew its own random weights. Give Keras
+# PyTorch's kernels, and the outputs agree. A kernel is (out, in, height, width) in PyTorch and
+# (height, width, in, out) in Keras (tutorial 2).
+
+# %%
+for name in ("conv1", "conv2"):
+    kernel = getattr(block_torch, name).weight.detach().numpy()  # (out, in, height, width)
+    block_keras.get_layer(name).kernel.assign(kernel.transpose(2, 3, 1, 0))
+
+out_keras = np.asarray(block_keras(images, training=False)).transpose(0, 3, 1, 2)  # (N, C, H, W)
+difference = np.abs(out_keras - out_torch.numpy()).max()
+print("equal to 1e-5:", difference < 1e-5)
+assert difference < 1e-5
+
+# %% [markdown]
+# ## When the shapes differ
+#
+# Between two stages a ResNet halves the height and the width, and doubles the channels. Then
+# `f(x)` and `x` cannot be added any more:
+
+# %%
+narrow = torch.zeros(2, 64, 56, 56)
+wide = nn.Conv2d(64, 128, 3, stride=2, padding=1)(narrow)
+print("x   ", tuple(narrow.shape))
+print("f(x)", tuple(wide.shape))
+try:
+    wide + narrow
+except RuntimeError as error:
+    print("RuntimeError:", error)
+assert wide.shape == (2, 128, 28, 28)
+
+# %% [markdown]
+# The paper (He et al. 2015, section 3.3 and Table 3) tries three remedies:
+#
+# | option | where shapes change | elsewhere |
+# | --- | --- | --- |
+# | **A** | take every second pixel, and fill the new channels with zeros | identity |
+# | **B** | a 1×1 convolution with stride 2, then BatchNorm: a **projection** | identity |
+# | **C** | projection | projection |
+#
+# Option A has no parameters at all. The paper uses it for its CIFAR networks, and B for the deep
+# ImageNet networks. Here are A and B, at the first block of the second stage:
+
+# %%
+plot_block("resnet20_cifar", "layer2.0")
+
+# %% tags=["cover"]
+plot_block("resnet18", "layer2.0")
+
+# %% [markdown]
+# Let us write both shortcuts by hand. Option A in PyTorch is a slice and a padding:
+
+
+# %%
+def option_a_torch(x: torch.Tensor, channels: int) -> torch.Tensor:  # (N, C, H, W)
+    x = x[:, :, ::2, ::2]  # (N, C, H/2, W/2)
+    extra = channels - x.shape[1]
+    # pad counts from the last axis: W, then H, then C
+    return nn.functional.pad(x, (0, 0, 0, 0, extra // 2, extra - extra // 2))
+
+
+def option_a_keras(x: keras.KerasTensor, channels: int) -> keras.KerasTensor:  # (N, H, W, C)
+    x = layers.AveragePooling2D(pool_size=1, strides=2)(x)  # (N, H/2, W/2, C)
+    extra = channels - x.shape[-1]
+    # here pad counts from the first axis: N, H, W, C
+    return keras.ops.pad(x, ((0, 0), (0, 0), (0, 0), (extra // 2, extra - extra // 2)))
+
+
+small = np.arange(2 * 4 * 4 * 2, dtype="float32").reshape(2, 4, 4, 2)  # (N, H, W, C)
+a_torch = option_a_torch(torch.from_numpy(small.transpose(0, 3, 1, 2)), 4)
+a_keras = option_a_keras(small, 4)
+print("PyTorch", tuple(a_torch.shape), " Keras", tuple(a_keras.shape))
+assert a_torch.shape == (2, 4, 2, 2)
+assert a_keras.shape == (2, 2, 2, 4)
+assert np.array_equal(a_torch.numpy(), np.asarray(a_keras).transpose(0, 3, 1, 2))
+print("channels that hold only zeros:", [c for c in range(4) if not a_torch[:, c].any()])
+
+# %% [markdown]
+# Now a whole block with a projection (option B). It is the block above with three changes: the first
+# convolution has a stride, the second has more channels, and the shortcut is a small network of its
+# own, called `downsample`, as in most code that you will meet.
+
+
+# %%
+class ProjectionBlockTorch(nn.Module):
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(out_channels)
+        self.downsample = nn.Sequential(
+            nn.Conv2d(in_channels, out_channels, 1, stride, bias=False),
+            nn.BatchNorm2d(out_channels),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # (N, C, H, W)
+        out = torch.relu(self.bn1(self.conv1(x)))  # (N, C', H/s, W/s)
+        out = self.bn2(self.conv2(out))  # (N, C', H/s, W/s)
+        return torch.relu(out + self.downsample(x))  # (N, C', H/s, W/s)
+
+
+# %% [markdown]
+# In Keras one line is different from what you may expect. `padding="same"` with a stride of 2 pads
+# only at the bottom and at the right, and so reads *other pixels* than PyTorch (that is tutorial 3).
+# We pad by hand, on all four sides, and then say `"valid"`.
+
+
+# %%
+def projection_block_keras(
+    x: keras.KerasTensor, out_channels: int, stride: int
+) -> keras.KerasTensor:  # (N, H, W, C)
+    def norm(name: str) -> layers.Layer:
+        return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)
+
+    out = layers.ZeroPadding2D(1)(x)  # (N, H + 2, W + 2, C)
+    out = layers.Conv2D(out_channels, 3, stride, "valid", use_bias=False, name="conv1")(out)
+    out = layers.ReLU()(norm("bn1")(out))  # (N, H/s, W/s, C')
+    out = layers.Conv2D(out_channels, 3, padding="same", use_bias=False, name="conv2")(out)
+    out = norm("bn2")(out)  # (N, H/s, W/s, C')
+    short = layers.Conv2D(out_channels, 1, stride, use_bias=False, name="downsample.0")(x)
+    short = norm("downsample.1")(short)  # (N, H/s, W/s, C')
+    return layers.ReLU()(layers.Add()([out, short]))
+
+
+# %%
+torch.manual_seed(0)
+block_torch = ProjectionBlockTorch(64, 128, stride=2).eval()
+inputs = keras.Input((56, 56, 64))
+block_keras = keras.Model(inputs, projection_block_keras(inputs, 128, stride=2))
+
+for name, layer in block_torch.named_modules():
+    if isinstance(layer, nn.Conv2d):
+        kernel = layer.weight.detach().numpy().transpose(2, 3, 1, 0)
+        block_keras.get_layer(name).kernel.assign(kernel)
+
+with torch.no_grad():
+    out_torch = block_torch(images_torch).numpy()
+out_keras = np.asarray(block_keras(images, training=False)).transpose(0, 3, 1, 2)
+print("PyTorch", tuple(images_torch.shape), "->", out_torch.shape)
+print("equal to 1e-5:", np.abs(out_keras - out_torch).max() < 1e-5)
+assert out_torch.shape == out_keras.shape == (2, 128, 28, 28)
+assert np.abs(out_keras - out_torch).max() < 1e-5
+
+# %% [markdown]
+# ### What the options cost
+#
+# In this package the option is one field of the network's row. So the price of each is one sum over
+# the layer table, and no network has to be built.
+
+# %%
+price = {option: get_spec("resnet18", shortcut=option) for option in "ABC"}
+for option, spec in price.items():
+    inside = [row for row in layer_table(spec) if ".downsample" in row.name]
+    parameters = sum(row.parameters for row in inside)
+    macs = sum(row.macs for row in inside)
+    print(
+        f"option {option}: {count_parameters(spec):,} parameters,"
+        f" {parameters:,} of them in shortcuts, {macs / 1e6:.1f} million multiply-adds in shortcuts"
+    )
+assert count_parameters(price["B"]) == 11_689_512
+
+# %%
+figure, axes = plt.subplots(figsize=(6.5, 3))
+totals = [count_parameters(spec) / 1e6 for spec in price.values()]
+rest = totals[0]
+axes.barh(list(price), [rest] * 3, color=GREY, label="all but the shortcuts")
+axes.barh(
+    list(price),
+    [total - rest for total in totals],
+    left=rest,
+    color=BLUE,
+    hatch="//",
+    edgecolor="white",
+    label="shortcuts",
+)
+axes.invert_yaxis()
+axes.set(xlabel="parameters (millions)", ylabel="option", title="ResNet-18 by kind of shortcut")
+axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+plt.show()
+
+# %% [markdown]
+# In the paper's Table 3, B is slightly better than A, and C slightly better than B. The authors find
+# the differences too small to matter, and keep the cheap identity wherever shapes allow it.
+#
+# ## What `out += x` does
+#
+# Many programs write the addition in place. It saves memory, because `out` is overwritten instead of
+# a new tensor being made. Is it safe? The addition itself is: its gradient is 1 for both sides, and
+# needs neither value.
+
+# %%
+x = torch.randn(2, 3, requires_grad=True)
+out = 2 * x
+before = out.data_ptr()  # the place in memory
+out += x
+assert out.data_ptr() == before  # the same place: nothing new was made
+out.sum().backward()
+print("gradient of 2x + x:", x.grad[0].tolist())
+assert (x.grad == 3).all()
+
+# %% [markdown]
+# But it is not safe to overwrite a value that somebody else still needs. A ReLU keeps its *output*
+# for the backward pass. If that output is changed in place, PyTorch notices, and refuses:
+
+# %%
+x = torch.randn(2, 3, requires_grad=True)
+activated = torch.relu(x)
+activated += x  # overwrites what the ReLU remembers
+try:
+    activated.sum().backward()
+except RuntimeError as error:
+    print("RuntimeError:", str(error).split(":")[0])
+    refused = True
+assert refused
+
+# %% [markdown]
+# In a residual block the addition comes after a BatchNorm, which does not need its output again, so
+# `out += x` works there. Turn `out` and `x` around, as `x += out`, and the block changes **its own
+# input**. This is a bug that shows only when somebody else uses that input too:
+
+# %%
+x = torch.ones(1, 4)
+kept = x  # no copy: a second name for the same numbers
+x += 0.5
+print("kept is now", kept.tolist())
+assert (kept == 1.5).all()
+
+# %% [markdown]
+# Keras tensors cannot be changed in place. `out += x` there makes a new tensor, and gives it the old
+# name. That is why the twins in this package write `out = out + identity`: it means the same in both.
+
+# %%
+x = keras.ops.ones((1, 4))
+kept = x
+x += 0.5
+print("kept is still", np.asarray(kept).tolist())
+assert (np.asarray(kept) == 1).all()
+
+# %% [markdown]
+# ## Why a block can be the identity
+#
+# Suppose that the best thing a block can do is nothing. A plain block must then learn kernels that
+# copy their input, through two BatchNorms and a ReLU. A residual block only has to make `f(x)` zero.
+#
+# The last layer of `f` is a BatchNorm, which multiplies by gamma and adds beta. Set both to zero, and
+# `f(x)` is zero, whatever the convolutions do.
+#
+# **Predict before you run the next cell** (exercise 1): the block ends with a ReLU. Is its output
+# then equal to `x` for every `x`?
+
+# %%
+torch.manual_seed(0)
+block = IdentityBlockTorch(channels=64).eval()
+nn.init.zeros_(block.bn2.weight)  # gamma; beta is zero from the start
+some_x = torch.randn(2, 64, 8, 8)
+positive_x = torch.relu(some_x)
+with torch.no_grad():
+    print("any x:            equal to x?", torch.equal(block(some_x), some_x))
+    print("x from a ReLU:    equal to x?", torch.equal(block(positive_x), positive_x))
+    print("any x:            equal to relu(x)?", torch.equal(block(some_x), torch.relu(some_x)))
+    assert not torch.equal(block(some_x), some_x)
+    assert torch.equal(block(positive_x), positive_x)
+
+# %% [markdown]
+# The last ReLU cuts negative numbers off. Inside a network that does not matter: what a block gets
+# comes from the ReLU of the block before it, and is never negative. So **a whole stage of such blocks
+# is exactly the identity**. Here is ResNet-34, in both frameworks, with every last gamma at zero. The
+# package does this with `zero_init_residual=True`, which is a well-known trick (Goyal et al. 2017).
+
+# %%
+spec = get_spec("resnet34", zero_init_residual=True, num_classes=10, input_size=64)
+zero_torch = resnet_torch.create_model(spec, seed=0)
+zero_keras = resnet_tf.create_model(spec, seed=0)  # the same seed: the same weights
+
+pictures = np.random.default_rng(1).standard_normal((2, 64, 64, 3)).astype("float32")
+seen_torch = resnet_torch.trace(
+    zero_torch, resnet_torch.from_nhwc(pictures, zero_torch)
+).activations
+seen_keras = resnet_tf.trace(zero_keras, resnet_tf.from_nhwc(pictures, zero_keras)).activations
+
+for seen in (seen_torch, seen_keras):  # activations are (N, C, H, W) in both
+    for stage, depth in enumerate(spec.depths, start=1):
+        first, last = f"layer{stage}.0.relu2", f"layer{stage}.{depth - 1}.relu2"
+        assert np.array_equal(seen[first], seen[last])
+print("In each stage the last block puts out what the first block puts out, in both frameworks.")
+
+# %% [markdown]
+# So at the start of training a ResNet-34 can be as simple as a network with one block a stage, and
+# grow more complex only where it helps. A plain network has no such easy start. Let us see how much
+# each block changes its input, with the usual gamma of 1 and with gamma 0:
+
+
+# %%
+def change(spec: ResNetSpec) -> list[float]:
+    """How much each block changes its input: |output - input| / |input|, identity shortcuts only."""
+    model = resnet_torch.create_model(spec, seed=0)
+    seen = resnet_torch.trace(model, resnet_torch.from_nhwc(pictures, model)).activations
+    changes = []
+    for stage, depth in enumerate(spec.depths, start=1):
+        for number in range(1, depth):
+            before = seen[f"layer{stage}.{number - 1}.relu2"]
+            after = seen[f"layer{stage}.{number}.relu2"]
+            changes.append(float(np.linalg.norm(after - before) / np.linalg.norm(before)))
+    return changes
+
+
+usual = change(get_spec(spec, zero_init_residual=False))
+zeroed = change(spec)
+plain = change(get_spec("plain34", num_classes=10, input_size=64))
+numbers = np.arange(1, len(usual) + 1)
+
+figure, axes = plt.subplots(figsize=(7, 3.6))
+axes.plot(numbers, plain, "s--", color=ORANGE, label="plain block: no shortcut")
+axes.plot(numbers, usual, "o-", color=BLUE, label="residual block, gamma 1")
+axes.plot(numbers, zeroed, "^:", color=GREEN, label="residual block, last gamma 0")
+axes.set_xticks(numbers)
+axes.set(
+    xlabel="block with an identity shortcut, from the image on",
+    ylabel="|output − input| / |input|",
+    title="How much a fresh block changes its input (34 layers)",
+    ylim=(-0.1, None),
+)
+axes.grid(alpha=0.3)
+axes.legend(frameon=False)
+plt.show()
+assert max(zeroed) == 0 < min(usual)
+
+# %% [markdown]
+# ## Three sentences to remember
+#
+# 1. A residual block computes `relu(f(x) + x)`: the addition comes before the last ReLU, and behind
+#    the last BatchNorm.
+# 2. Where height, width or channels change, the shortcut has to change the shape too: by zeros
+#    (A, free) or by a 1×1 convolution with BatchNorm (B, and C everywhere).
+# 3. To do nothing, a residual block only needs a last gamma of zero, while a plain block would have
+#    to learn to copy.
+#
+# ## Exercises
+#
+# Worked solutions: [solutions/05_residual_block.ipynb](solutions/05_residual_block.ipynb).
+#
+# 1. **Predict.** Before you run the cell under "Why a block can be the identity": is the block with a
+#    zeroed gamma the identity for every `x`? Write down why, then run it.
+# 2. **Shapes.** Fill in, without running anything, the shape behind every step of the block
+#    `layer3.0` of `resnet50`, for images of 224×224 pixels. Then let `plot_block` tell you.
+# 3. **A bug.** Somebody writes `return torch.relu(self.bn2(self.conv2(out))) + x`. Which values can
+#    the output of ten such blocks in a row never take? Show with a histogram what happens to their
+#    size, beside ten correct blocks.
+# 4. **Option C.** Change `ProjectionBlockTorch` and the Keras function so that a stage uses a
+#    projection in *every* block. How many parameters has a stage of two blocks with 64 channels, and
+#    how many with identity shortcuts?
+# 5. **Another bug.** Somebody writes the projection as `self.downsample(out)` instead of
+#    `self.downsample(x)`, in a block with stride 1 and equal channels. Does it run? What is lost?
