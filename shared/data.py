@@ -304,7 +304,7 @@ def _folder(
 DATASETS: dict[str, Callable[..., Dataset]] = {"digits": _digits, "fashion-mnist": _fashion, "cifar10": _cifar}
 
 
-#: A copy of CIFAR-10 as a tar of JPEG files in `train/CLASS/` and `test/CLASS/`, which some class rooms hand out.
+#: A copy of CIFAR-10 as a tar of JPEG files in `train/CLASS/` and `test/CLASS/`, as some classrooms hand it out.
 CIFAR_JPEG = "cifar-10/cifar-10-jpeg.tar.xz"
 
 

@@ -103,7 +103,9 @@ def plot_block(
         axes.text(right - 0.1, add + 0.1, label, ha="right", va="bottom", fontsize=9, color=BLUE)
     size = spec.input_size if input_size is None else input_size
     axes.set_title(f"{spec.name}, block {block}, for images of {size}×{size} pixels", fontsize=10)
-    axes.text(left - 1.12, 0.0, "PyTorch  |  Keras", ha="right", va="center", fontsize=8, color=GREY)
+    axes.text(
+        left - 1.12, -0.45, "PyTorch  |  Keras", ha="right", va="center", fontsize=8, fontweight="bold", color=GREY
+    )
     axes.set_xlim(-3.3, 3.9)
     axes.set_ylim(-len(main) - 0.9, 0.5)
     axes.axis("off")

@@ -19,7 +19,7 @@ import pytest
 
 from shared import data as data_module
 from shared.batches import Batches, Inputs, crop, resize
-from shared.data import Dataset, Split, load_data, read_cifar_batch
+from shared.data import CIFAR_JPEG, Dataset, Split, find_local, load_data, read_cifar_batch
 from shared.download import Download, fetch
 from shared.errors import InputError
 from shared.recipe import get_recipe
@@ -583,3 +583,23 @@ def test_a_server_that_lost_the_file_is_explained(server, wanted):
     server.trouble = "gone"
     with pytest.raises(InputError, match="404"):
         fetch(wanted)
+
+
+def test_a_data_set_is_found_without_a_download(tmp_path, monkeypatch):
+    monkeypatch.setenv("RESNET_TWINS_DATA", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("shared.data.data_cache", lambda: tmp_path / "cache")
+    assert find_local("digits") == "digits"
+    assert find_local("fashion-mnist") is None
+    assert find_local("cifar10") is None
+    (tmp_path / "cifar-10").mkdir()
+    (tmp_path / CIFAR_JPEG).touch()
+    assert find_local("cifar10") == f"folder:{CIFAR_JPEG}"
+    (tmp_path / "cifar-10" / "cifar-10-batches-bin").mkdir()
+    assert find_local("cifar10") == "cifar10"
+    for name in data_module.FASHION_FILES:
+        assert find_local("fashion-mnist") is None
+        (tmp_path / name).touch()
+    assert find_local("fashion-mnist") == "fashion-mnist"
+    with pytest.raises(InputError, match="unknown data set 'imagenet'"):
+        find_local("imagenet")

@@ -91,7 +91,8 @@ def execute(notebook: Notebook, folder: Path) -> Notebook:
         resources={"metadata": {"path": str(folder)}},
     )
     client.execute()
-    left = {path.name for path in set(folder.iterdir()) - before} - {".ipynb_checkpoints", "__pycache__"}
+    new = {path.name for path in set(folder.iterdir()) - before}
+    left = {name for name in new if not name.endswith(".ipynb") and name not in (".ipynb_checkpoints", "__pycache__")}
     if left:
         raise SystemExit(f"the notebook leaves files behind in {folder}: {', '.join(sorted(left))}")
     return fresh
@@ -210,6 +211,8 @@ def table() -> str:
     """Return the table of `tutorials/README.md`."""
     lines = ["| | tutorial | to work through | cells run in |", "| --- | --- | --- | --- |"]
     for source in sorted((TUTORIALS / "src").glob("*.py")):
+        if not notebook_of(source).exists():
+            continue  # while one of them is being written
         found = heading(nbformat.read(notebook_of(source), as_version=4))
         name = source.stem
         lines.append(

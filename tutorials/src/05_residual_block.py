@@ -53,11 +53,11 @@ from shared.table import count_parameters, layer_table
 # ## The idea in one line
 #
 # A stack of layers turns `x` into `f(x)`. A **residual block** turns `x` into `f(x) + x`. The way
-# along which `x` goes around the layers is called the **shortcut**. What the layers have to learn is
-# now the *difference* between what comes in and what should come out: the **residual**.
+# along which `x` goes around the layers is called the **shortcut**. What the layers have to learn
+# is now the *difference* between what comes in and what should come out: the **residual**.
 #
-# This is the first block of ResNet-18. The grey numbers are the shape behind each step, in PyTorch's
-# order (C, H, W) and in Keras' order (H, W, C).
+# This is the first block of ResNet-18. The grey numbers are the shape behind each step, in
+# PyTorch's order (C, H, W) and in Keras' order (H, W, C).
 
 # %%
 plot_block("resnet18", "layer1.0")
@@ -124,9 +124,9 @@ assert out_torch.shape == (2, 64, 56, 56)
 assert out_keras.shape == (2, 56, 56, 64)
 
 # %% [markdown]
-# The same shape is not yet the same function: each framework drew its own random weights. Give Keras
-# PyTorch's kernels, and the outputs agree. A kernel is (out, in, height, width) in PyTorch and
-# (height, width, in, out) in Keras (tutorial 2).
+# The same shape is not yet the same function: each framework drew its own random weights. Give
+# Keras PyTorch's kernels, and the outputs agree. A kernel is (out, in, height, width) in PyTorch
+# and (height, width, in, out) in Keras (tutorial 2).
 
 # %%
 for name in ("conv1", "conv2"):
@@ -141,8 +141,8 @@ assert difference < 1e-5
 # %% [markdown]
 # ## When the shapes differ
 #
-# Between two stages a ResNet halves the height and the width, and doubles the channels. Then
-# `f(x)` and `x` cannot be added any more:
+# Between two stages a ResNet halves the height and the width, and doubles the channels. Then `f(x)`
+# and `x` cannot be added any more:
 
 # %%
 narrow = torch.zeros(2, 64, 56, 56)
@@ -202,9 +202,9 @@ assert np.array_equal(a_torch.numpy(), np.asarray(a_keras).transpose(0, 3, 1, 2)
 print("channels that hold only zeros:", [c for c in range(4) if not a_torch[:, c].any()])
 
 # %% [markdown]
-# Now a whole block with a projection (option B). It is the block above with three changes: the first
-# convolution has a stride, the second has more channels, and the shortcut is a small network of its
-# own, called `downsample`, as in most code that you will meet.
+# Now a whole block with a projection (option B). It is the block above with three changes: the
+# first convolution has a stride, the second has more channels, and the shortcut is a small network
+# of its own, called `downsample`, as in most code that you will meet.
 
 
 # %%
@@ -228,8 +228,8 @@ class ProjectionBlockTorch(nn.Module):
 
 # %% [markdown]
 # In Keras one line is different from what you may expect. `padding="same"` with a stride of 2 pads
-# only at the bottom and at the right, and so reads *other pixels* than PyTorch (that is tutorial 3).
-# We pad by hand, on all four sides, and then say `"valid"`.
+# only at the bottom and at the right, and so reads *other pixels* than PyTorch (that is tutorial
+# 3). We pad by hand, on all four sides, and then say `"valid"`.
 
 
 # %%
@@ -306,14 +306,14 @@ axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
 plt.show()
 
 # %% [markdown]
-# In the paper's Table 3, B is slightly better than A, and C slightly better than B. The authors find
-# the differences too small to matter, and keep the cheap identity wherever shapes allow it.
+# In the paper's Table 3, B is slightly better than A, and C slightly better than B. The authors
+# find the differences too small to matter, and keep the cheap identity wherever shapes allow it.
 #
 # ## What `out += x` does
 #
-# Many programs write the addition in place. It saves memory, because `out` is overwritten instead of
-# a new tensor being made. Is it safe? The addition itself is: its gradient is 1 for both sides, and
-# needs neither value.
+# Many programs write the addition in place. It saves memory, because `out` is overwritten instead
+# of a new tensor being made. Is it safe? The addition itself is: its gradient is 1 for both sides,
+# and needs neither value.
 
 # %%
 x = torch.randn(2, 3, requires_grad=True)
@@ -353,8 +353,9 @@ print("kept is now", kept.tolist())
 assert (kept == 1.5).all()
 
 # %% [markdown]
-# Keras tensors cannot be changed in place. `out += x` there makes a new tensor, and gives it the old
-# name. That is why the twins in this package write `out = out + identity`: it means the same in both.
+# Keras tensors cannot be changed in place. `out += x` there makes a new tensor, and gives it the
+# old name. That is why the twins in this package write `out = out + identity`: it means the same in
+# both.
 
 # %%
 x = keras.ops.ones((1, 4))
@@ -367,10 +368,11 @@ assert (np.asarray(kept) == 1).all()
 # ## Why a block can be the identity
 #
 # Suppose that the best thing a block can do is nothing. A plain block must then learn kernels that
-# copy their input, through two BatchNorms and a ReLU. A residual block only has to make `f(x)` zero.
+# copy their input, through two BatchNorms and a ReLU. A residual block only has to make `f(x)`
+# zero.
 #
-# The last layer of `f` is a BatchNorm, which multiplies by gamma and adds beta. Set both to zero, and
-# `f(x)` is zero, whatever the convolutions do.
+# The last layer of `f` is a BatchNorm, which multiplies by gamma and adds beta. Set both to zero,
+# and `f(x)` is zero, whatever the convolutions do.
 #
 # **Predict before you run the next cell** (exercise 1): the block ends with a ReLU. Is its output
 # then equal to `x` for every `x`?
@@ -390,9 +392,10 @@ with torch.no_grad():
 
 # %% [markdown]
 # The last ReLU cuts negative numbers off. Inside a network that does not matter: what a block gets
-# comes from the ReLU of the block before it, and is never negative. So **a whole stage of such blocks
-# is exactly the identity**. Here is ResNet-34, in both frameworks, with every last gamma at zero. The
-# package does this with `zero_init_residual=True`, which is a well-known trick (Goyal et al. 2017).
+# comes from the ReLU of the block before it, and is never negative. So **a whole stage of such
+# blocks is exactly the identity**. Here is ResNet-34, in both frameworks, with every last gamma at
+# zero. The package does this with `zero_init_residual=True`, which is a well-known trick (Goyal et
+# al. 2017).
 
 # %%
 spec = get_spec("resnet34", zero_init_residual=True, num_classes=10, input_size=64)
@@ -457,8 +460,8 @@ assert max(zeroed) == 0 < min(usual)
 #
 # 1. A residual block computes `relu(f(x) + x)`: the addition comes before the last ReLU, and behind
 #    the last BatchNorm.
-# 2. Where height, width or channels change, the shortcut has to change the shape too: by zeros
-#    (A, free) or by a 1×1 convolution with BatchNorm (B, and C everywhere).
+# 2. Where height, width or channels change, the shortcut has to change the shape too: by zeros (A,
+#    free) or by a 1×1 convolution with BatchNorm (B, and C everywhere).
 # 3. To do nothing, a residual block only needs a last gamma of zero, while a plain block would have
 #    to learn to copy.
 #
@@ -466,15 +469,15 @@ assert max(zeroed) == 0 < min(usual)
 #
 # Worked solutions: [solutions/05_residual_block.ipynb](solutions/05_residual_block.ipynb).
 #
-# 1. **Predict.** Before you run the cell under "Why a block can be the identity": is the block with a
-#    zeroed gamma the identity for every `x`? Write down why, then run it.
+# 1. **Predict.** Before you run the cell under "Why a block can be the identity": is the block with
+#    a zeroed gamma the identity for every `x`? Write down why, then run it.
 # 2. **Shapes.** Fill in, without running anything, the shape behind every step of the block
 #    `layer3.0` of `resnet50`, for images of 224×224 pixels. Then let `plot_block` tell you.
 # 3. **A bug.** Somebody writes `return torch.relu(self.bn2(self.conv2(out))) + x`. Which values can
 #    the output of ten such blocks in a row never take? Show with a histogram what happens to their
 #    size, beside ten correct blocks.
 # 4. **Option C.** Change `ProjectionBlockTorch` and the Keras function so that a stage uses a
-#    projection in *every* block. How many parameters has a stage of two blocks with 64 channels, and
-#    how many with identity shortcuts?
+#    projection in *every* block. How many parameters has a stage of two blocks with 64 channels,
+#    and how many with identity shortcuts?
 # 5. **Another bug.** Somebody writes the projection as `self.downsample(out)` instead of
 #    `self.downsample(x)`, in a block with stride 1 and equal channels. Does it run? What is lost?

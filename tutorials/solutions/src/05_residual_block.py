@@ -50,8 +50,8 @@ assert torch.relu(0 * x + x).tolist() == [0, 0, 3]
 # ## Exercise 2: shapes
 #
 # `layer3` works at 14×14 pixels, `layer2` at 28×28, so `layer3.0` gets (512, 28, 28). The first 1×1
-# convolution goes down to 256 channels and keeps the pixels. The 3×3 convolution has the stride. The
-# last 1×1 convolution goes up to 4 · 256 = 1024 channels.
+# convolution goes down to 256 channels and keeps the pixels. The 3×3 convolution has the stride.
+# The last 1×1 convolution goes up to 4 · 256 = 1024 channels.
 
 # %%
 plot_block("resnet50", "layer3.0")
@@ -66,9 +66,9 @@ assert shapes["layer3.0.conv3"] == shapes["layer3.0.downsample.0"] == (1024, 14,
 # %% [markdown]
 # ## Exercise 3: a bug
 #
-# With the ReLU before the addition, a block can only **add** numbers that are zero or more. So nothing
-# ever gets smaller: the output of a block is at least its input, and after ten blocks the activations
-# have grown. They can never be below the input of the first block.
+# With the ReLU before the addition, a block can only **add** numbers that are zero or more. So
+# nothing ever gets smaller: the output of a block is at least its input, and after ten blocks the
+# activations have grown. They can never be below the input of the first block.
 
 
 # %%
@@ -158,10 +158,10 @@ assert keras_count == count(option_c)
 # %% [markdown]
 # ## Exercise 5: another bug
 #
-# It runs without complaint, because the shapes fit. But the block then computes
-# `relu(out + downsample(out))`: `x` reaches the end only through the two convolutions. There is no
-# shortcut any more. It is a plain network with a few more parameters, and it gets all the trouble of
-# deep plain networks. The quickest test is to switch `f` off: a real shortcut still lets `x` through.
+# It runs without complaint, because the shapes fit. But the block then computes `relu(out +
+# downsample(out))`: `x` reaches the end only through the two convolutions. There is no shortcut any
+# more. It is a plain network with a few more parameters, and it gets all the trouble of deep plain
+# networks. The quickest test is to switch `f` off: a real shortcut still lets `x` through.
 
 
 # %%
