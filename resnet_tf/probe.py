@@ -32,7 +32,10 @@ def from_nhwc(images: np.ndarray, model: keras.Model) -> np.ndarray:
 
 
 def forward(model: keras.Model, inputs: np.ndarray, *, training: bool = False) -> np.ndarray:
-    """Return the logits (N, num_classes) for images (N, H, W, C)."""
+    """Return the logits (N, num_classes) for images (N, H, W, C).
+
+    In training mode BatchNorm uses the batch and moves its running statistics.
+    """
     return _numpy(model(_tensor(model, inputs), training=training))
 
 

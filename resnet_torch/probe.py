@@ -42,7 +42,10 @@ def from_nhwc(images: np.ndarray, model: nn.Module) -> np.ndarray:
 
 
 def forward(model: nn.Module, inputs: np.ndarray, *, training: bool = False) -> np.ndarray:
-    """Return the logits (N, num_classes) for images (N, C, H, W). The model's own mode stays as it was."""
+    """Return the logits (N, num_classes) for images (N, C, H, W). The model's own mode stays as it was.
+
+    In training mode BatchNorm uses the batch and moves its running statistics.
+    """
     with _mode(model, training), torch.no_grad():
         return _numpy(model(_tensor(model, inputs)))
 

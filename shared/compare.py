@@ -359,7 +359,7 @@ class Comparison:
         from rich.console import Console
 
         file = io.StringIO()
-        Console(file=file, width=200, color_system=None).print(self.to_rich())
+        Console(file=file, width=200, color_system=None, force_jupyter=False).print(self.to_rich())
         table = "\n".join(line.rstrip() for line in file.getvalue().splitlines())
         return "\n".join([table.strip("\n"), "", self.verdict, *(f"  - {reason}" for reason in self.reasons)])
 

@@ -99,6 +99,9 @@ def plot_block(
         for number, row in enumerate(side):
             y = middle + 0.5 * (len(side) - 1) - number
             _box(axes, right, y, _text(row), FILLS.get(row.kind, OTHER_FILL))
+            below = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
+            shape = _shape(row.output_shape)
+            axes.text(right, y - 0.42, shape, ha="center", va="center", fontsize=8, color=GREY, bbox=below, zorder=2)
         label = "shortcut" if side else "shortcut: x itself"
         axes.text(right - 0.1, add + 0.1, label, ha="right", va="bottom", fontsize=9, color=BLUE)
     size = spec.input_size if input_size is None else input_size

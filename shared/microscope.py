@@ -113,7 +113,7 @@ class Microscope:
         from rich.console import Console
 
         file = io.StringIO()
-        Console(file=file, width=120, color_system=None).print(self.to_rich())
+        Console(file=file, width=120, color_system=None, force_jupyter=False).print(self.to_rich())
         table = "\n".join(line.rstrip() for line in file.getvalue().splitlines()).strip("\n")
         return f"{table}\n\n{self.verdict}"
 
@@ -317,6 +317,9 @@ def _explain_weights(case: _Case, row: LayerRow) -> str | None:
                 return wrong + "input and output channels are swapped"
             if np.array_equal(np.sort(a, None), np.sort(b, None)):
                 return wrong + "both hold the same numbers in another order"
+        other = next((o for o, array in torch.items() if o != key and np.array_equal(b, array)), None)
+        if other is not None and np.array_equal(keras[other], a):
+            return f"{key} and {other} of {row.name} are exchanged"
         if row.kind == "linear" and np.array_equal(np.sort(a, None), np.sort(b, None)):
             return f"the matrix of {row.name} was transposed wrongly: both hold the same numbers in another order"
         return f"the weights differ: {row.name}.{key} by {relative(b, a):.1e}"

@@ -54,6 +54,7 @@ def plot_microscope(seen: Microscope, path: str | Path | None = None) -> Any:
     axes.semilogy(positions, activations, "o-", color=BLUE, markersize=4, linewidth=1, label="activations")
     if not np.isnan(gradients).all():
         axes.semilogy(positions, gradients, "x--", color=ORANGE, markersize=4, linewidth=1, label="gradients")
+    axes.set_ylim(top=max(1e3, 30 * axes.get_ylim()[1]))  # room for the name of the layer
     axes.axhline(seen.threshold, color=GREY, linestyle=":", label=f"threshold {seen.threshold:.1e}")
     step = max(1, len(layers) // 30)
     shown = set(range(0, len(layers), step))

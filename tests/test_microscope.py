@@ -377,3 +377,38 @@ def test_bad_options_are_refused():
         microscope("resnet18", dtype="bfloat16")
     with pytest.raises(InputError, match="too small for the strides"):
         microscope("resnet18", input_size=9)
+
+
+def test_every_planted_fault_is_found_with_its_cause(torch_twin, keras_twin):
+    """`plant_fault` is for exercises: the answer that it gives must be the one that the microscope finds."""
+    from shared.faults import FAULTS, plant_fault
+
+    spec, found = get_spec("resnet8_digits"), set()
+    weights = lively_weights(spec, 0)
+    images = random_images(spec, 8, 4, 0)
+    models = {}
+    for name, twin in (("torch", torch_twin), ("tf", keras_twin)):
+        models[name] = twin.create_model(spec, dtype="float64")
+    models["torch"].eval()
+    causes = {
+        "height and width of its kernel are exchanged": "height and width are swapped",
+        "its kernel is rotated by 180 degrees": "upside down and mirrored",
+        "its gamma and beta are exchanged": "weight and bias of",
+        "its running mean and variance are exchanged": "running_mean and running_var of",
+        "its running mean was forgotten, it is zero": "running_mean of",
+    }
+    for seed in range(20):
+        for name, twin in (("torch", torch_twin), ("tf", keras_twin)):
+            twin.set_weights(models[name], weights)
+        side = ("torch", "tf")[seed % 2]
+        layer, fault = plant_fault(models[side], seed, framework=side).split(": ")
+        given = (torch_twin.from_nhwc(images, models["torch"]), keras_twin.from_nhwc(images, models["tf"]))
+        seen = examine(spec, models["torch"], models["tf"], *given)
+        assert seen.first == layer
+        assert causes[fault] in seen.cause
+        found.add(fault)
+    assert found == set(causes) == {text for _, text, _ in FAULTS}
+    with pytest.raises(InputError, match="seed"):
+        plant_fault(models["tf"], -1)
+    with pytest.raises(InputError, match="unknown framework 'jax'"):
+        plant_fault(models["tf"], 1, framework="jax")

@@ -161,6 +161,7 @@ def numbers(text: str) -> set[str]:
 def stated(text: str) -> set[str]:
     """The numbers in prose that must be backed: of three digits and more, or with a point, or percentages."""
     text = re.sub(r"https?://\S+|\]\([^)]*\)|arXiv:\S+|`[^`\n]*`|```.*?```", " ", text, flags=re.DOTALL)
+    text = re.sub(r"^\*\*Time:\*\*.*$", " ", text, flags=re.MULTILINE)
     text = re.sub(r"\b(?:19|20)\d\d\b", " ", text)  # years
     text = re.sub(r"\b\d+(?:×\d+)+|\b\d+°", " ", text)  # sizes of pictures and kernels, angles
     text = re.sub(r"\b(?:sections?|chapters?|Tables?|figures?|versions?|Keras|PyTorch|Python)\s+\d[\d.]*", " ", text)

@@ -126,10 +126,11 @@ def is_kept(cell: Notebook, *, have_data: bool) -> bool:
 
 
 def keep_outputs(fresh: Notebook, old: Notebook, *, have_data: bool) -> None:
-    """Put back the last build's output of each cell that `is_kept`, if it has one."""
-    for cell, last in zip(fresh.cells, old.cells, strict=True):
-        if cell.cell_type == "code" and is_kept(cell, have_data=have_data) and last.outputs:
-            cell.outputs = last.outputs
+    """Put back the last build's output of each cell that `is_kept`, if its source is still the same."""
+    last = {cell.source: cell.outputs for cell in old.cells if cell.cell_type == "code" and cell.outputs}
+    for cell in fresh.cells:
+        if cell.cell_type == "code" and is_kept(cell, have_data=have_data):
+            cell.outputs = last.get(cell.source, cell.outputs)
 
 
 def texts(cell: Notebook) -> str:
@@ -251,9 +252,9 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"✗ {source.relative_to(ROOT)}: a cell fails", flush=True)
             continue
         mine = complaints(source, fresh)
-        keep_outputs(fresh, draft, have_data=have_data)
+        old = nbformat.read(target, as_version=4) if target.exists() else nbformat.v4.new_notebook()
+        keep_outputs(fresh, old, have_data=have_data)
         if options.check:
-            old = nbformat.read(target, as_version=4) if target.exists() else nbformat.v4.new_notebook()
             mine += changes(source, fresh, old, have_data=have_data)
         elif not mine:
             write(fresh, target)

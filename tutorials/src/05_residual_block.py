@@ -18,7 +18,7 @@
 # - explain what `out += x` does to memory and to gradients,
 # - show that a residual block can be the identity, and why that helps.
 #
-# **Time:** about 60 minutes to work through; the cells run in under a minute.
+# **Time:** about 90 minutes to work through; the cells run in under a minute.
 #
 # **You need** to know what a convolution does to a shape (tutorial 2) and what BatchNorm does
 # (tutorial 4).
@@ -53,11 +53,13 @@ from shared.table import count_parameters, layer_table
 # ## The idea in one line
 #
 # A stack of layers turns `x` into `f(x)`. A **residual block** turns `x` into `f(x) + x`. The way
-# along which `x` goes around the layers is called the **shortcut**. What the layers have to learn
-# is now the *difference* between what comes in and what should come out: the **residual**.
+# around the layers, which `x` takes, is called the **shortcut**. What the layers have to learn is
+# now the *difference* between what comes in and what should come out: the **residual**.
 #
 # This is the first block of ResNet-18. The grey numbers are the shape behind each step, in
-# PyTorch's order (C, H, W) and in Keras' order (H, W, C).
+# PyTorch's order (C, H, W) and in Keras' order (H, W, C). The block is called `layer1.0`: stage 1,
+# and in it block 0, because blocks are counted from 0. A convolution in it is then
+# `layer1.0.conv1`.
 
 # %%
 plot_block("resnet18", "layer1.0")
@@ -69,7 +71,8 @@ plot_block("resnet18", "layer1.0")
 # ## Write it twice
 #
 # First the block whose input and output have the same shape. In PyTorch a block is an `nn.Module`:
-# layers are made in `__init__`, and used in `forward`.
+# layers are made in `__init__`, and used in `forward`. In the comments behind the lines, N is the
+# number of images, C the channels that come in, C' those that go out, and s the stride.
 
 
 # %%
@@ -89,7 +92,8 @@ class IdentityBlockTorch(nn.Module):
 
 # %% [markdown]
 # In Keras we write a function that is called once, and lays out a graph of layers. `x` is not an
-# image yet, but a promise of one: a `KerasTensor` that knows its shape.
+# image yet, but a promise of one: a `KerasTensor` that knows its shape. BatchNorm gets two
+# settings, so that it does what PyTorch's does by default (tutorial 4).
 
 
 # %%
@@ -105,7 +109,8 @@ def identity_block_keras(x: keras.KerasTensor) -> keras.KerasTensor:  # (N, H, W
 
 
 # %% [markdown]
-# Now check the shape: what goes in comes out again, in both frameworks.
+# Now check the shape: what goes in comes out again, in both frameworks. `eval()` and
+# `training=False` tell BatchNorm to use what it has learnt, and not the batch (tutorial 4).
 
 # %%
 block_torch = IdentityBlockTorch(channels=64).eval()
@@ -125,8 +130,9 @@ assert out_keras.shape == (2, 56, 56, 64)
 
 # %% [markdown]
 # The same shape is not yet the same function: each framework drew its own random weights. Give
-# Keras PyTorch's kernels, and the outputs agree. A kernel is (out, in, height, width) in PyTorch
-# and (height, width, in, out) in Keras (tutorial 2).
+# Keras PyTorch's kernels, and the outputs agree. (Fresh BatchNorms are equal in both: gamma 1, beta
+# 0.) A kernel is (out, in, height, width) in PyTorch and (height, width, in, out) in Keras
+# (tutorial 2).
 
 # %%
 for name in ("conv1", "conv2"):
@@ -156,7 +162,8 @@ except RuntimeError as error:
 assert wide.shape == (2, 128, 28, 28)
 
 # %% [markdown]
-# The paper (He et al. 2015, section 3.3 and Table 3) tries three remedies:
+# The paper (He et al. 2015, "Deep Residual Learning for Image Recognition", arXiv:1512.03385,
+# section 3.3 and Table 3) tries three remedies:
 #
 # | option | where shapes change | elsewhere |
 # | --- | --- | --- |
@@ -174,7 +181,11 @@ plot_block("resnet20_cifar", "layer2.0")
 plot_block("resnet18", "layer2.0")
 
 # %% [markdown]
-# Let us write both shortcuts by hand. Option A in PyTorch is a slice and a padding:
+# Let us write both shortcuts by hand. Option A is a slice and a padding. In Keras we take every
+# second pixel with a pooling layer of size 1: it does what the slice `x[:, ::2, ::2, :]` does, and
+# shows in `summary()` as a layer of its own. Half of the zeros go before the old channels and half
+# behind them, as in the best-known CIFAR checkpoints. Any other place works as well, if it is the
+# same in both.
 
 
 # %%
@@ -202,9 +213,11 @@ assert np.array_equal(a_torch.numpy(), np.asarray(a_keras).transpose(0, 3, 1, 2)
 print("channels that hold only zeros:", [c for c in range(4) if not a_torch[:, c].any()])
 
 # %% [markdown]
-# Now a whole block with a projection (option B). It is the block above with three changes: the
-# first convolution has a stride, the second has more channels, and the shortcut is a small network
-# of its own, called `downsample`, as in most code that you will meet.
+# Now a whole block with a projection (option B). It is the block above with two changes. The first
+# convolution has a stride and puts out more channels, to which everything after it is fitted. And
+# the shortcut is a small network of its own, called `downsample`, as in most code that you will
+# meet. `nn.Sequential` numbers its layers, so the names are `downsample.0` (the convolution) and
+# `downsample.1` (the BatchNorm).
 
 
 # %%
@@ -229,23 +242,27 @@ class ProjectionBlockTorch(nn.Module):
 # %% [markdown]
 # In Keras one line is different from what you may expect. `padding="same"` with a stride of 2 pads
 # only at the bottom and at the right, and so reads *other pixels* than PyTorch (that is tutorial
-# 3). We pad by hand, on all four sides, and then say `"valid"`.
+# 3). We pad by hand, on all four sides, and then say `"valid"`. Names of layers must differ within
+# a Keras model, so each block gets a name of its own, which stands in front.
 
 
 # %%
 def projection_block_keras(
-    x: keras.KerasTensor, out_channels: int, stride: int
+    x: keras.KerasTensor, out_channels: int, stride: int, name: str
 ) -> keras.KerasTensor:  # (N, H, W, C)
-    def norm(name: str) -> layers.Layer:
-        return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)
+    def conv(kernel_size: int, stride: int, padding: str, layer: str) -> layers.Layer:
+        options = {"padding": padding, "use_bias": False, "name": f"{name}.{layer}"}
+        return layers.Conv2D(out_channels, kernel_size, stride, **options)
+
+    def norm(layer: str) -> layers.Layer:
+        return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}.{layer}")
 
     out = layers.ZeroPadding2D(1)(x)  # (N, H + 2, W + 2, C)
-    out = layers.Conv2D(out_channels, 3, stride, "valid", use_bias=False, name="conv1")(out)
-    out = layers.ReLU()(norm("bn1")(out))  # (N, H/s, W/s, C')
-    out = layers.Conv2D(out_channels, 3, padding="same", use_bias=False, name="conv2")(out)
-    out = norm("bn2")(out)  # (N, H/s, W/s, C')
-    short = layers.Conv2D(out_channels, 1, stride, use_bias=False, name="downsample.0")(x)
-    short = norm("downsample.1")(short)  # (N, H/s, W/s, C')
+    out = conv(3, stride, "valid", "conv1")(out)  # (N, H/s, W/s, C')
+    out = layers.ReLU()(norm("bn1")(out))
+    out = norm("bn2")(conv(3, 1, "same", "conv2")(out))  # (N, H/s, W/s, C')
+    short = conv(1, stride, "valid", "downsample.0")(x)  # (N, H/s, W/s, C')
+    short = norm("downsample.1")(short)
     return layers.ReLU()(layers.Add()([out, short]))
 
 
@@ -253,12 +270,12 @@ def projection_block_keras(
 torch.manual_seed(0)
 block_torch = ProjectionBlockTorch(64, 128, stride=2).eval()
 inputs = keras.Input((56, 56, 64))
-block_keras = keras.Model(inputs, projection_block_keras(inputs, 128, stride=2))
+block_keras = keras.Model(inputs, projection_block_keras(inputs, 128, 2, name="layer2.0"))
 
 for name, layer in block_torch.named_modules():
     if isinstance(layer, nn.Conv2d):
         kernel = layer.weight.detach().numpy().transpose(2, 3, 1, 0)
-        block_keras.get_layer(name).kernel.assign(kernel)
+        block_keras.get_layer(f"layer2.0.{name}").kernel.assign(kernel)
 
 with torch.no_grad():
     out_torch = block_torch(images_torch).numpy()
@@ -271,8 +288,19 @@ assert np.abs(out_keras - out_torch).max() < 1e-5
 # %% [markdown]
 # ### What the options cost
 #
-# In this package the option is one field of the network's row. So the price of each is one sum over
-# the layer table, and no network has to be built.
+# A projection from C to C' channels has C · C' weights, and a gamma and a beta for each of the C'
+# new channels. At every pixel it multiplies and adds C · C' times. By hand, for the three
+# projections of ResNet-18:
+
+# %%
+changes = [(64, 128), (128, 256), (256, 512)]
+by_hand = sum(c_in * c_out + 2 * c_out for c_in, c_out in changes)
+print(f"{by_hand:,} parameters")
+assert by_hand == 173_824
+
+# %% [markdown]
+# In this package every network is one row of a table (tutorial 6), and the option is one field of
+# the row. So the price of each option is one sum, and no network has to be built.
 
 # %%
 price = {option: get_spec("resnet18", shortcut=option) for option in "ABC"}
@@ -341,16 +369,50 @@ except RuntimeError as error:
 assert refused
 
 # %% [markdown]
-# In a residual block the addition comes after a BatchNorm, which does not need its output again, so
-# `out += x` works there. Turn `out` and `x` around, as `x += out`, and the block changes **its own
-# input**. This is a bug that shows only when somebody else uses that input too:
+# And in a residual block? There the addition comes after a BatchNorm, which does not need its
+# output again. So `out += x` works. Turn `out` and `x` around, as `x += out`, and the block changes
+# **its own input**, which the first convolution still needs for its gradient:
+
 
 # %%
-x = torch.ones(1, 4)
-kept = x  # no copy: a second name for the same numbers
-x += 0.5
-print("kept is now", kept.tolist())
-assert (kept == 1.5).all()
+class InPlace(IdentityBlockTorch):
+    def __init__(self, channels: int, *, into_x: bool) -> None:
+        super().__init__(channels)
+        self.into_x = into_x
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
+        if self.into_x:
+            x += out
+            return torch.relu(x)
+        out += x
+        return torch.relu(out)
+
+
+works = {}
+for into_x in (False, True):
+    block = InPlace(4, into_x=into_x)
+    try:
+        block(torch.randn(2, 4, 8, 8)).sum().backward()
+        works[into_x] = True
+    except RuntimeError:
+        works[into_x] = False
+print("gradients with out += x:", works[False], "  with x += out:", works[True])
+assert works == {False: True, True: False}
+
+# %% [markdown]
+# In training the mistake is found at once. Without gradients nobody notices: the caller's image has
+# changed.
+
+# %%
+picture = torch.randn(1, 4, 8, 8)
+copy = picture.clone()
+with torch.no_grad():
+    InPlace(4, into_x=False).eval()(picture)
+    assert torch.equal(picture, copy)
+    InPlace(4, into_x=True).eval()(picture)
+print("is the picture still the same after x += out?", torch.equal(picture, copy))
+assert not torch.equal(picture, copy)
 
 # %% [markdown]
 # Keras tensors cannot be changed in place. `out += x` there makes a new tensor, and gives it the
@@ -382,20 +444,26 @@ torch.manual_seed(0)
 block = IdentityBlockTorch(channels=64).eval()
 nn.init.zeros_(block.bn2.weight)  # gamma; beta is zero from the start
 some_x = torch.randn(2, 64, 8, 8)
-positive_x = torch.relu(some_x)
+other_x = torch.relu(some_x)
 with torch.no_grad():
-    print("any x:            equal to x?", torch.equal(block(some_x), some_x))
-    print("x from a ReLU:    equal to x?", torch.equal(block(positive_x), positive_x))
-    print("any x:            equal to relu(x)?", torch.equal(block(some_x), torch.relu(some_x)))
+    print("some_x:  equal to the output?", torch.equal(block(some_x), some_x))
+    print("other_x: equal to the output?", torch.equal(block(other_x), other_x))
+
+# %%
+with torch.no_grad():
     assert not torch.equal(block(some_x), some_x)
-    assert torch.equal(block(positive_x), positive_x)
+    assert torch.equal(block(other_x), other_x)
+    assert torch.equal(block(some_x), torch.relu(some_x))
 
 # %% [markdown]
 # The last ReLU cuts negative numbers off. Inside a network that does not matter: what a block gets
-# comes from the ReLU of the block before it, and is never negative. So **a whole stage of such
-# blocks is exactly the identity**. Here is ResNet-34, in both frameworks, with every last gamma at
-# zero. The package does this with `zero_init_residual=True`, which is a well-known trick (Goyal et
-# al. 2017).
+# comes from the ReLU of the block before it, and is never negative. So **every block with an
+# identity shortcut is then exactly the identity**. Only the first block of a stage, with its
+# projection, still does something. Here is ResNet-34, in both frameworks, with every last gamma at
+# zero. The package does this with `zero_init_residual=True`, a trick of Goyal et al. (2017,
+# arXiv:1706.02677), who report that it helps, most of all with large batches. `trace` runs a model
+# and returns the output of every layer by its name; `from_nhwc` brings images into the order that
+# the model wants, as a NumPy array.
 
 # %%
 spec = get_spec("resnet34", zero_init_residual=True, num_classes=10, input_size=64)
@@ -415,22 +483,42 @@ for seen in (seen_torch, seen_keras):  # activations are (N, C, H, W) in both
 print("In each stage the last block puts out what the first block puts out, in both frameworks.")
 
 # %% [markdown]
-# So at the start of training a ResNet-34 can be as simple as a network with one block a stage, and
-# grow more complex only where it helps. A plain network has no such easy start. Let us see how much
-# each block changes its input, with the usual gamma of 1 and with gamma 0:
+# So at the start of training a ResNet-34 can be as simple as a network with one block per stage. Is
+# it stuck there? The branch ends with gamma 0, so no gradient passes gamma on the way back:
+
+# %%
+block = IdentityBlockTorch(channels=4)
+nn.init.zeros_(block.bn2.weight)
+optimizer = torch.optim.SGD(block.parameters(), lr=0.1)
+some_x, wanted = torch.randn(8, 4, 8, 8), torch.randn(8, 4, 8, 8)
+for step in (1, 2):
+    optimizer.zero_grad()
+    (block(some_x) - wanted).square().mean().backward()
+    have = {name: bool(p.grad.any()) for name, p in block.named_parameters()}
+    print(f"step {step}: gradient for", ", ".join(name for name, any_ in have.items() if any_))
+    if step == 1:
+        assert {name for name, any_ in have.items() if any_} == {"bn2.weight", "bn2.bias"}
+    optimizer.step()
+assert all(have.values())
+
+# %% [markdown]
+# It is not stuck: the first step moves gamma away from zero, and from the second step on everything
+# learns. Now let us see how much each block of a fresh network changes its input. `plain34` is the
+# same network without shortcuts.
 
 
 # %%
 def change(spec: ResNetSpec) -> list[float]:
-    """How much each block changes its input: |output - input| / |input|, identity shortcuts only."""
+    """How much each block changes its input: |output - input| / |input|, where the shapes are equal."""
     model = resnet_torch.create_model(spec, seed=0)
     seen = resnet_torch.trace(model, resnet_torch.from_nhwc(pictures, model)).activations
-    changes = []
+    before, changes = seen["maxpool"], []
     for stage, depth in enumerate(spec.depths, start=1):
-        for number in range(1, depth):
-            before = seen[f"layer{stage}.{number - 1}.relu2"]
+        for number in range(depth):
             after = seen[f"layer{stage}.{number}.relu2"]
-            changes.append(float(np.linalg.norm(after - before) / np.linalg.norm(before)))
+            if after.shape == before.shape:
+                changes.append(float(np.linalg.norm(after - before) / np.linalg.norm(before)))
+            before = after
     return changes
 
 
@@ -445,7 +533,7 @@ axes.plot(numbers, usual, "o-", color=BLUE, label="residual block, gamma 1")
 axes.plot(numbers, zeroed, "^:", color=GREEN, label="residual block, last gamma 0")
 axes.set_xticks(numbers)
 axes.set(
-    xlabel="block with an identity shortcut, from the image on",
+    xlabel="block that keeps the shape, from the image on",
     ylabel="|output − input| / |input|",
     title="How much a fresh block changes its input (34 layers)",
     ylim=(-0.1, None),
@@ -453,12 +541,20 @@ axes.set(
 axes.grid(alpha=0.3)
 axes.legend(frameon=False)
 plt.show()
+assert len(numbers) == 13
 assert max(zeroed) == 0 < min(usual)
+assert usual[-1] < 0.8 * usual[1]  # the later blocks of a residual network change less ...
+assert plain[-1] > 0.8 * plain[1]  # ... those of a plain one do not
 
 # %% [markdown]
+# A plain block replaces its input by something new, so the change is as large as the input. In a
+# residual network, what has been added stays, `x` grows, and a later block adds only a smaller
+# part. At the start of a stage its change is as large as a plain block's: with gamma 1 the branch
+# is as large as `x`. With gamma 0 every block begins at nothing.
+#
 # ## Three sentences to remember
 #
-# 1. A residual block computes `relu(f(x) + x)`: the addition comes before the last ReLU, and behind
+# 1. A residual block computes `relu(f(x) + x)`: the addition comes before the last ReLU, and after
 #    the last BatchNorm.
 # 2. Where height, width or channels change, the shortcut has to change the shape too: by zeros (A,
 #    free) or by a 1×1 convolution with BatchNorm (B, and C everywhere).
@@ -471,13 +567,14 @@ assert max(zeroed) == 0 < min(usual)
 #
 # 1. **Predict.** Before you run the cell under "Why a block can be the identity": is the block with
 #    a zeroed gamma the identity for every `x`? Write down why, then run it.
-# 2. **Shapes.** Fill in, without running anything, the shape behind every step of the block
-#    `layer3.0` of `resnet50`, for images of 224×224 pixels. Then let `plot_block` tell you.
-# 3. **A bug.** Somebody writes `return torch.relu(self.bn2(self.conv2(out))) + x`. Which values can
-#    the output of ten such blocks in a row never take? Show with a histogram what happens to their
-#    size, beside ten correct blocks.
-# 4. **Option C.** Change `ProjectionBlockTorch` and the Keras function so that a stage uses a
-#    projection in *every* block. How many parameters has a stage of two blocks with 64 channels,
-#    and how many with identity shortcuts?
+# 2. **Shapes.** Write down, without running anything, the shape behind every step of the block
+#    `layer3.0` of `resnet18`, for images of 224×224 pixels, the shortcut included. You saw
+#    `layer2.0` above. Then let `plot_block` tell you.
+# 3. **A bug.** Somebody writes `return torch.relu(self.bn2(self.conv2(out))) + x`. What can the
+#    output of such a block never be, compared with its input? Show with a histogram, and with the
+#    mean, what happens behind ten such blocks in a row, beside ten correct blocks.
+# 4. **Option C.** Build a stage of two blocks with 64 channels in which *every* block has a
+#    projection, in both frameworks. The two projection blocks above can do it with stride 1. How
+#    many trainable parameters has it, and how many has the same stage with identity shortcuts?
 # 5. **Another bug.** Somebody writes the projection as `self.downsample(out)` instead of
-#    `self.downsample(x)`, in a block with stride 1 and equal channels. Does it run? What is lost?
+#    `self.downsample(x)`. When does it run, and when not? What is lost?

@@ -18,7 +18,7 @@
 # - load a checkpoint that somebody else made, without letting it run code on your computer,
 # - find the first layer at which two networks part: the microscope.
 #
-# **Time:** about 75 minutes to work through; the cells run in under a minute.
+# **Time:** about 100 minutes to work through; the cells run in under a minute.
 #
 # **You need** tutorials 2 (layouts of kernels), 4 (what a BatchNorm keeps) and 5 (names of the
 # layers).
@@ -50,6 +50,7 @@ from shared.evaluate import evaluate
 from shared.microscope import examine
 from shared.plots import BLUE, GREEN, GREY, ORANGE
 from shared.shipped import read_trained
+from shared.weights import recognise
 
 folder = Path(tempfile.mkdtemp())  # for the files of this tutorial
 
@@ -67,10 +68,8 @@ labels = digits.labels
 print("images", images.shape, images.dtype)
 assert images.shape == (360, 8, 8, 1)
 
-model_torch = resnet_torch.create_model(trained.spec)
-model_torch.load_state_dict(
-    {name: torch.from_numpy(array) for name, array in trained.arrays.items()}, strict=False
-)
+model_torch = resnet_torch.create_model(trained.spec)  # `spec` says which network it is
+model_torch.load_state_dict({n: torch.from_numpy(array) for n, array in trained.arrays.items()})
 model_torch.eval()
 with torch.no_grad():
     logits_torch = model_torch(torch.from_numpy(images.transpose(0, 3, 1, 2))).numpy()
@@ -112,15 +111,15 @@ assert len(state) == len(model_keras.variables) == 47
 #
 # ## A lookup of six suffixes
 #
-# All that is needed to move a ResNet is this table:
+# All that is needed to move a ResNet is this table. (`kernel` stands there twice, because that of a
+# convolution has four axes and that of the last layer two.)
 
 # %%
-RULES = {  # the last part of Keras' name -> (the last part of PyTorch's name, how to turn the axes)
-    "kernel, 4 axes": (
-        "weight",
-        (2, 3, 1, 0),
-    ),  # (out, in, height, width) -> (height, width, in, out)
-    "kernel, 2 axes": ("weight", (1, 0)),  # (out, in) -> (in, out)
+CONV_AXES = (2, 3, 1, 0)  # (out, in, height, width) -> (height, width, in, out)
+DENSE_AXES = (1, 0)  # (out, in) -> (in, out)
+RULES = {  # the end of Keras' name -> (the end of PyTorch's name, how to transpose the axes)
+    "kernel, 4 axes": ("weight", CONV_AXES),
+    "kernel, 2 axes": ("weight", DENSE_AXES),
     "bias": ("bias", (0,)),
     "gamma": ("weight", (0,)),
     "beta": ("bias", (0,)),
@@ -184,13 +183,26 @@ assert order_torch != order_keras
 
 # %% [markdown]
 # PyTorch lists layers in the order in which `__init__` made them. Keras lists them in the order of
-# the graph, in which the two ways around a block go side by side. Here the shapes clash, and you
-# get an error. In a network where they fit by accident, you get a wrong network.
+# the graph, in which the two ways around a block go side by side. Copying by position stops here,
+# because the shapes clash:
+
+# %%
+for (name, value), variable in zip(state.items(), model_keras.variables):
+    turned = value.transpose(CONV_AXES) if value.ndim == 4 else value.T
+    if turned.shape != tuple(variable.shape):
+        print(f"{name} {turned.shape} does not fit {variable.path} {tuple(variable.shape)}")
+        break
+assert name == "layer2.0.bn2.weight"
+
+# %% [markdown]
+# In a network where the shapes fit by accident, nothing stops it, and you get a wrong network.
 #
 # ## The mistakes that stay silent
 #
 # A wrong shape stops with an error, and costs you five minutes. The expensive mistakes are the ones
 # after which everything runs. Here are six. Each is a small change to a Keras model that was right.
+# (To exchange the axes in and out changes the shape of some kernels, and would stop there. We
+# exchange them where the shapes allow it.)
 
 
 # %%
@@ -199,7 +211,7 @@ def change_kernels(model: keras.Model, change) -> None:
         if isinstance(layer, keras.layers.Conv2D):
             (kernel,) = layer.get_weights()
             changed = change(kernel)
-            if changed.shape == kernel.shape:  # else it would have stopped with an error
+            if changed.shape == kernel.shape:  # else it would stop with an error
                 layer.set_weights([changed])
 
 
@@ -219,7 +231,7 @@ MISTAKES = {
     "none": lambda model: None,
     "height and width exchanged": lambda m: change_kernels(m, lambda k: k.transpose(1, 0, 2, 3)),
     "in and out exchanged": lambda m: change_kernels(m, lambda k: k.transpose(0, 1, 3, 2)),
-    "kernels turned by 180°": lambda m: change_kernels(m, lambda k: k[::-1, ::-1]),
+    "kernels rotated by 180°": lambda m: change_kernels(m, lambda k: k[::-1, ::-1]),
     "gamma and beta exchanged": lambda m: change_norms(
         m, lambda g, b, mean, var: [b, g, mean, var]
     ),
@@ -245,12 +257,14 @@ for name, spoil in MISTAKES.items():
     error[name] = np.abs(logits - logits_torch).max()
     print(f"{name:<29}{right[name]:>4} of 360 right, logits off by up to {error[name]:.0e}")
 
+# %%
 assert right["none"] == right["eps 1e-3 in place of 1e-5"] == 359
 assert (
     max(count for name, count in right.items() if name not in ("none", "eps 1e-3 in place of 1e-5"))
     < 150
 )
 assert error["none"] < 1e-4 < 1e-2 < error["eps 1e-3 in place of 1e-5"] < 1
+assert error["eps 1e-3 in place of 1e-5"] > 1_000 * error["none"]
 
 # %% tags=["cover"]
 figure, (left, right_side) = plt.subplots(
@@ -284,9 +298,10 @@ right_side.set(
 plt.show()
 
 # %% [markdown]
-# The wrong `eps` reads every digit that the right network reads. Only the logits tell: they are off
-# by hundreds of times what rounding does. On harder pictures, such a shift changes answers. So
-# **never check a port by its accuracy. Compare numbers.**
+# With the wrong `eps` the network reads as many digits as before. Only the logits tell: they are
+# off by more than 1,000 times what rounding does. Where the best two logits of a picture lie nearer
+# together than that, the answer changes. So **never check a port** (a network carried over to
+# another framework) **by its accuracy. Compare numbers.**
 #
 # ## The microscope
 #
@@ -302,11 +317,8 @@ def errors_by_layer(model: keras.Model) -> dict[str, float]:
     few = images[:16]
     ours = resnet_torch.trace(model_torch, resnet_torch.from_nhwc(few, model_torch)).activations
     theirs = resnet_tf.trace(model, few).activations
-    return {
-        name: float(np.abs(ours[name] - theirs[name]).max() / np.abs(ours[name]).max())
-        for name in ours
-        if name in theirs
-    }
+    assert set(ours) == set(theirs)
+    return {n: float(np.abs(ours[n] - theirs[n]).max() / np.abs(ours[n]).max()) for n in ours}
 
 
 def planted(layer_name: str, change) -> keras.Model:
@@ -327,15 +339,16 @@ def other_eps(layer: keras.layers.Layer) -> None:
 
 FAULTS = {
     "no fault": (model_keras, GREEN, "^:"),
-    "kernel of layer2.0.conv2 turned": (planted("layer2.0.conv2", exchange), ORANGE, "s--"),
-    "eps of layer1.0.bn2": (planted("layer1.0.bn2", other_eps), BLUE, "o-"),
+    "layer2.0.conv2: axes exchanged": (planted("layer2.0.conv2", exchange), ORANGE, "s--"),
+    "layer1.0.bn2: another eps": (planted("layer1.0.bn2", other_eps), BLUE, "o-"),
 }
 curves = {name: errors_by_layer(model) for name, (model, _, _) in FAULTS.items()}
 for name, curve in curves.items():
     first = next((layer for layer, value in curve.items() if value > 1e-5), "none")
     print(f"{name:<33}first layer that parts: {first}")
 assert (
-    next(layer for layer, v in curves["eps of layer1.0.bn2"].items() if v > 1e-5) == "layer1.0.bn2"
+    next(layer for layer, v in curves["layer1.0.bn2: another eps"].items() if v > 1e-5)
+    == "layer1.0.bn2"
 )
 assert max(curves["no fault"].values()) < 1e-5
 
@@ -354,13 +367,14 @@ axes.legend(frameon=False, loc="upper left")
 plt.show()
 
 # %% [markdown]
-# Each curve runs along the bottom, at the size of rounding errors, and jumps at the layer with the
-# fault. Behind it everything is wrong, and says nothing about the cause. The dashed curve falls once
-# more: `downsample` is the shortcut, which goes around the faulty kernel and is equal until the
-# addition.
+# The curves run along the bottom, at the size of rounding errors. Those with a fault jump at the
+# faulty layer. After it everything is wrong, and says nothing about the cause. The dashed curve
+# falls once more: `downsample` is the shortcut, which goes around the faulty kernel and is equal
+# until the addition.
 #
 # The package has this as a tool. It also tries the usual mistakes at the layer that parts: it works
-# out in NumPy what the layer would give with each of them, and names the one that fits.
+# out in NumPy what the layer would give with each of them, and names the one that fits, if one
+# does.
 
 # %%
 for name, (model, _, _) in FAULTS.items():
@@ -386,12 +400,12 @@ for name, (model, _, _) in FAULTS.items():
 
 # %%
 class Trap:
-    def __reduce__(self):
+    def __reduce__(self):  # tells pickle which function to call when the file is opened
         return (print, ("This line was printed by the file, when you opened it!",))
 
 
-(folder / "checkpoint.pth").write_bytes(pickle.dumps({"state_dict": Trap()}, protocol=2))
-_ = pickle.loads((folder / "checkpoint.pth").read_bytes())
+torch.save({"state_dict": Trap()}, folder / "checkpoint.pth")
+opened = torch.load(folder / "checkpoint.pth", weights_only=False)  # never do this
 
 # %% [markdown]
 # It only prints. It could as well have deleted your files. `torch.load` with `weights_only=True`
@@ -442,10 +456,12 @@ assert count_right(resnet_tf.forward(loaded, images)) == 359
 print("in Keras:", count_right(resnet_tf.forward(loaded, images)), "of 360 right")
 
 # %% [markdown]
-# `load_weights` of this package knows these and other habits. It takes all or nothing, and says
-# what does not fit:
+# Which network is it? If nobody told you, the shapes do. `recognise` compares them with every row
+# of the package's table. And `load_weights` knows the habits above, and others. It takes all or
+# nothing, and says what does not fit:
 
 # %%
+print("fits:", [spec.name for spec in recognise(renamed)])
 print(resnet_torch.load_weights(resnet_torch.create_model(trained.spec), folder / "theirs.th"))
 try:
     resnet_torch.load_weights(resnet_torch.create_model("resnet20_cifar"), folder / "theirs.th")
@@ -463,6 +479,10 @@ except ValueError as error:
 # %%
 keras.utils.set_random_seed(0)
 zoo = keras.applications.ResNet50(weights=None, classes=10, classifier_activation=None)
+rng = np.random.default_rng(0)
+for variable in zoo.variables:  # fresh biases are 0 and gammas 1: a mistake would not show
+    if len(variable.shape) == 1:
+        variable.assign(rng.uniform(0.5, 1.5, variable.shape))
 zoo.save_weights(folder / "zoo.weights.h5")
 print([layer.name for layer in zoo.layers if layer.weights][:6])
 
@@ -474,7 +494,7 @@ pictures = np.random.default_rng(0).standard_normal((2, 224, 224, 3)).astype("fl
 logits_zoo = np.asarray(zoo(pictures, training=False))
 logits_twin = resnet_torch.forward(twin, resnet_torch.from_nhwc(pictures, twin))
 print("logits", logits_zoo.shape, logits_twin.shape)
-relative = np.abs(logits_zoo - logits_twin).max() / np.abs(logits_zoo).max()
+relative = np.abs(logits_zoo - logits_twin).max() / np.abs(logits_zoo).max()  # they are large
 print("equal to 1e-4:", relative < 1e-4)
 assert logits_zoo.shape == logits_twin.shape == (2, 10)
 assert relative < 1e-4
@@ -484,10 +504,14 @@ assert not report.missing and not report.unexpected
 # ### Their pictures
 #
 # The weights are only half of a trained network. The other half is how the pictures are prepared,
-# and no checkpoint of this kind tells it. Below, three ways that all look reasonable. The weights
-# are right each time.
+# and a checkpoint of this kind does not say so: look for it in the program or the text that came
+# with it. The weights that ship with this package carry it along. Below, three other ways that look
+# reasonable. The weights are right each time.
 
 # %%
+print(
+    f"mean {trained.inputs.mean[0]:.3f}, deviation {trained.inputs.std[0]:.3f} of pixels from 0 to 1"
+)
 white = digits.images / 16  # the digits go from 0 (black) to 16 (white)
 ways = {
     "as in training: mean 0, deviation 1": images,
@@ -505,13 +529,18 @@ for name, prepared in ways.items():
 assert scores["as in training: mean 0, deviation 1"] == 359 > max(list(scores.values())[1:])
 
 # %% [markdown]
+# From -1 to 1 is close to what the network was trained on: it takes away 0.5 and divides by 0.5, in
+# place of the mean and deviation above. So it costs a few digits. From 0 to 1 the pictures are too
+# dark and too flat for this network. A wrong preparation can cost a little or nearly everything.
+#
 # ### A real one
 #
 # The author of the checkpoint that we imitated above is Yerlan Idelbayev. Where his file and the
 # CIFAR-10 pictures lie on your computer, the next cell lets his network read 500 test pictures, in
-# both frameworks. Elsewhere it says in one line what is missing. His network expects pixels from 0 to
-# 1, minus the mean of ImageNet and divided by its deviation, which is what `evaluate` does where a
-# file does not say otherwise.
+# both frameworks. Elsewhere it says in one line what is missing; the package's README says where
+# such files come from, and the environment variable `RESNET_TWINS_DATA` names the folder they lie
+# in. His network expects pixels from 0 to 1, minus the mean of ImageNet and divided by its
+# deviation, which is what `evaluate` does where a file does not say otherwise.
 
 # %% tags=["data"]
 places = {
@@ -530,8 +559,9 @@ else:
     assert 370 <= result.correct("torch") <= 440
 
 # %% [markdown]
-# These are JPEG copies of the pictures. On the lossless originals the author states 91.73%: the
-# network never saw JPEG's small errors in training. That, too, is preparation of pictures.
+# These are JPEG copies of the pictures. The author states 91.73% on the lossless originals, which
+# are other pictures than ours: this network never saw the small errors of JPEG in training. That,
+# too, is preparation of pictures.
 #
 # ## Three sentences to remember
 #
@@ -553,9 +583,11 @@ else:
 # 3. **Names.** Write a function that turns `conv3_block2_1_conv/kernel` (from `keras.applications`)
 #    into `layer2.1.conv1.weight`, also for `conv1_bn`, for the shortcut (number 0) and for
 #    `predictions`. Check it on all names of the ResNet-50.
-# 4. **A hidden fault.** The first cell of this exercise in the solutions plants a fault in a
-#    network, and you do not look at how. Find layer and cause with your own comparison, then with
-#    `examine`.
-# 5. **Another head.** You have pictures of 5 classes. Load the digits network into a model with
-#    `num_classes=5`, in both frameworks: everything but the last layer. What does loading say
-#    without `new_head=True`?
+# 4. **A hidden fault.** `from shared.faults import plant_fault`, then `secret = plant_fault(model,
+#    seed=16)` spoils one layer of a trained Keras model, and `secret` holds the answer: do not
+#    print it. Find the layer by your own comparison, and what was done to it by looking at its
+#    arrays. Then ask `examine`, and print the secret. Other seeds are other faults.
+# 5. **Another head.** You have pictures of 5 classes. Create the digits network with
+#    `num_classes=5` and load everything but the last layer, in both frameworks: `set_weights(model,
+#    trained.arrays, new_head=True)` of `resnet_torch` and `resnet_tf`. What does it say without
+#    `new_head=True`?
