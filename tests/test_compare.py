@@ -180,3 +180,12 @@ def test_raw_columns_keep_every_line_of_both_printouts(torch_twin, keras_twin, n
 )
 def test_short_numbers_have_three_digits(value, text):
     assert short_number(value) == text
+
+
+def test_the_text_is_a_text_in_a_notebook_too(torch_twin, keras_twin, monkeypatch, capsys):
+    """In Jupyter rich prints a table straight into the page, and an empty text is left over."""
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    text = repr(compare("resnet8_digits", by="stage"))
+    assert "layer1" in text
+    assert "✓ resnet8_digits" in text
+    assert capsys.readouterr().out == ""
