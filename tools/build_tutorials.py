@@ -201,11 +201,11 @@ def heading(notebook: Notebook) -> dict[str, str]:
     """Return title, subject, and both times of a tutorial, from its first cells."""
     text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     title = re.search(r"^# \d+\. (.+)$", text, re.MULTILINE)
-    subject = re.search(r"^\*(.+)\*$", text, re.MULTILINE)
+    subject = re.search(r"^\*(?!\*)(.+?)\*$", text, re.MULTILINE | re.DOTALL)
     duration = re.search(DURATION, text, re.MULTILINE)
     if not (title and subject and duration):
         raise SystemExit("a tutorial opens with '# N. Title', '*subject*' and '**Time:** about N minutes to work ...'")
-    return {"title": title[1], "subject": subject[1], "work": duration[1], "run": duration[2]}
+    return {"title": title[1], "subject": " ".join(subject[1].split()), "work": duration[1], "run": duration[2]}
 
 
 def table() -> str:
@@ -217,7 +217,7 @@ def table() -> str:
         found = heading(nbformat.read(notebook_of(source), as_version=4))
         name = source.stem
         lines.append(
-            f'| <img src="pictures/{name}.png" width="220" alt="{found["title"]}"> '
+            f'| <img src="pictures/{name}.png" width="220" alt="{found["title"].replace("`", "")}"> '
             f"| **[{int(name[:2])}. {found['title']}]({name}.ipynb)**<br>{found['subject']}<br>"
             f"[solutions](solutions/{name}.ipynb) | {found['work']} | {found['run']} |"
         )

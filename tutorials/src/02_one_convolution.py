@@ -202,7 +202,7 @@ assert np.allclose(convolved, -edges, atol=1e-5)  # for this kernel, turning is 
 # signal-processing library, or from your pen.
 #
 # **Predict before you run the next cell** (exercise 1): the image is black, with one white pixel in
-# the middle. The kernel holds the numbers 1 to 9, row by row. What does `Conv2d` put out?
+# the middle. The kernel holds the numbers 1 to 9, row by row. What does `Conv2d` output?
 
 # %%
 kernel = np.arange(1, 10, dtype="float32").reshape(3, 3)
@@ -309,8 +309,8 @@ assert np.array_equal(valid(image), valid(changed))
 # ## Many channels
 #
 # A real convolution reads *all* channels of a window, and has a kernel of its own for each channel
-# that it puts out. `sliding_window_view` cuts all windows at once, and `einsum` multiplies and adds:
-# letters that are missing behind the arrow are summed over.
+# that it outputs. `sliding_window_view` cuts all windows at once, and `einsum` multiplies and adds:
+# letters that are missing after the arrow are summed over.
 
 
 # %%
@@ -667,9 +667,9 @@ assert relative(np.asarray(dense(pooled_keras)), wanted) < 1e-5
 #    one white pixel and the kernel 1 to 9? Write down the nine numbers, then run it.
 # 2. **The way back.** Which transposition carries a kernel from Keras to PyTorch? Try
 #    `(2, 3, 1, 0)` first, on a kernel of shape (3, 5, 4, 8), and look at the shape.
-# 3. **Sizes.** How large is a picture of 64×64 pixels behind each part of ResNet-18 (`conv1`,
+# 3. **Sizes.** How large is a picture of 64×64 pixels after each part of ResNet-18 (`conv1`,
 #    `maxpool`, the four stages)? Use `output_size` only, then ask `layer_table`. What is the smallest
-#    picture for which `layer4` puts out more than one pixel?
+#    picture for which `layer4` outputs more than one pixel?
 # 4. **Loops.** Write a convolution of many channels with loops only, without `einsum`, and count the
 #    multiplications while it runs. Compare the count with `multiply_adds`.
 # 5. **A silent mistake.** Give a Keras layer the kernel of a PyTorch layer with height and width

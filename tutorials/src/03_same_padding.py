@@ -256,7 +256,7 @@ assert all(equal == bool(odd) for odd, k, s, equal in like_torch if s == 2 and k
 # Most networks work on even sizes: 224, 56, 28 and 14 pixels, or 32, 16 and 8.
 #
 # **Predict before you run the next cell** (exercise 1): a network has three 3×3 convolutions with
-# stride 2, one behind the other. You carry its kernels over with `padding="same"`. For which input do
+# stride 2, one after the other. You carry its kernels over with `padding="same"`. For which input do
 # the outputs agree: 31, 32, 33 pixels, or none of them?
 
 # %%
@@ -276,7 +276,7 @@ for n in (31, 32, 33):
 assert agree == {31: False, 32: False, 33: True}
 
 # %% [markdown]
-# An odd size is not enough: it must stay odd. 31 becomes 16, and the second layer parts. 33 becomes
+# An odd size is not enough: it must stay odd. 31 becomes 16, and the second layer differs. 33 becomes
 # 17, then 9, then 5. Exercise 1 looks for sizes that stay odd through a whole ResNet.
 #
 # ## Exactly one pixel
@@ -380,7 +380,7 @@ assert 3 * known["mean"] < known["edges"]
 # %% [markdown]
 # ## The max-pool has a trap of its own
 #
-# Behind the stem, ResNets have a 3×3 max-pool with stride 2. Again `"same"` stands on other pixels,
+# After the stem, ResNets have a 3×3 max-pool with stride 2. Again `"same"` stands on other pixels,
 # and again one pads by hand. But with what? A convolution adds, so zeros change nothing. A max-pool
 # takes the largest number of the window, and **zero is larger than every negative number**. PyTorch
 # pads with minus infinity, which never wins. Keras' `ZeroPadding2D` pads with zeros.
@@ -427,14 +427,14 @@ plt.show()
 # The zeros won in the whole first row and the whole first column. With `"same"` no zero wins, but the
 # windows stand elsewhere. Only minus infinity on all sides gives PyTorch's numbers.
 #
-# Behind a ReLU nobody would see that the padding is zero: no number is negative there, and a zero never
+# After a ReLU nobody would see that the padding is zero: no number is negative there, and a zero never
 # beats a larger one.
 
 # %%
-positive = np.maximum(x + 3, 0)  # behind a ReLU
+positive = np.maximum(x + 3, 0)  # after a ReLU
 after_relu = np.asarray(pool_keras(layers.ZeroPadding2D(1)(positive)))
 print(
-    "behind a ReLU, zeros are right:", np.array_equal(after_relu, nhwc(pool_torch(nchw(positive))))
+    "after a ReLU, zeros are right:", np.array_equal(after_relu, nhwc(pool_torch(nchw(positive))))
 )
 assert after_relu.shape == (1, 5, 5, 1)
 assert np.array_equal(after_relu, nhwc(pool_torch(nchw(positive))))
@@ -592,14 +592,14 @@ plt.show()
 # accuracy may be smaller too, which makes the mistake harder to notice, not better.
 #
 # The package has a tool that finds it. `examine` gives the same images to two models, compares them
-# layer by layer, and names the likely cause at the first layer that parts:
+# layer by layer, and names the likely cause at the first layer that differs:
 
 # %%
 some = images[:16]  # (N, H, W, C)
 seen = examine(trained.spec, twin_torch.eval(), twins[2, 3], some.transpose(0, 3, 1, 2), some)
 assert seen.first == "layer2.0.conv1"
 assert "same" in seen.cause
-print("the first layer that parts:", seen.first)
+print("the first layer that differs:", seen.first)
 print(textwrap.fill(f"likely cause: {seen.cause}", 90))
 errors = {layer.name: layer.activation for layer in seen.layers}  # max|a - b| / max|b|
 assert errors["layer2.0.conv1"] > 0.9 > 1e-5 > errors["layer2.0.downsample.0"]

@@ -95,7 +95,7 @@ for channel, (colour, line) in enumerate(((BLUE, "-"), (ORANGE, "--"), (GREEN, "
     before.hist(x_keras[..., channel].ravel(), np.linspace(-15, 25, 81), label=label, **look)
     after.hist(out_keras[..., channel].ravel(), np.linspace(-4, 4, 41), label=label, **look)
 before.set(xlabel="value", ylabel="how many", title="before BatchNorm")
-after.set(xlabel="value", title="behind BatchNorm (gamma 1, beta 0)")
+after.set(xlabel="value", title="after BatchNorm (gamma 1, beta 0)")
 before.legend(frameon=False)
 plt.show()
 
@@ -507,7 +507,7 @@ assert np.allclose(out_keras, x_keras / np.sqrt(1 + 1e-3))  # the start values: 
 # ## Why the convolution in front has no bias
 #
 # Everywhere in a ResNet you read `bias=False` and `use_bias=False`. A bias adds the same number to a
-# whole channel. The BatchNorm behind it subtracts the mean of the channel, and the bias with it. So in
+# whole channel. The BatchNorm after it subtracts the mean of the channel, and the bias with it. So in
 # training mode a bias changes nothing, and its gradient is zero:
 
 # %%

@@ -13,7 +13,7 @@
 #
 # **After this tutorial you can**
 #
-# - write the basic block of a ResNet in PyTorch and in Keras, and say the shape behind every line,
+# - write the basic block of a ResNet in PyTorch and in Keras, and say the shape after every line,
 # - name the three kinds of shortcut (options A, B and C), and what each costs,
 # - explain what `out += x` does to memory and to gradients,
 # - show that a residual block can be the identity, and why that helps.
@@ -56,7 +56,7 @@ from shared.table import count_parameters, layer_table
 # around the layers, which `x` takes, is called the **shortcut**. What the layers have to learn is
 # now the *difference* between what comes in and what should come out: the **residual**.
 #
-# This is the first block of ResNet-18. The grey numbers are the shape behind each step, in
+# This is the first block of ResNet-18. The grey numbers are the shape after each step, in
 # PyTorch's order (C, H, W) and in Keras' order (H, W, C). The block is called `layer1.0`: stage 1,
 # and in it block 0, because blocks are counted from 0. A convolution in it is then
 # `layer1.0.conv1`.
@@ -71,7 +71,7 @@ plot_block("resnet18", "layer1.0")
 # ## Write it twice
 #
 # First the block whose input and output have the same shape. In PyTorch a block is an `nn.Module`:
-# layers are made in `__init__`, and used in `forward`. In the comments behind the lines, N is the
+# layers are made in `__init__`, and used in `forward`. In the comments at the ends of lines, N is the
 # number of images, C the channels that come in, C' those that go out, and s the stride.
 
 
@@ -184,7 +184,7 @@ plot_block("resnet18", "layer2.0")
 # Let us write both shortcuts by hand. Option A is a slice and a padding. In Keras we take every
 # second pixel with a pooling layer of size 1: it does what the slice `x[:, ::2, ::2, :]` does, and
 # shows in `summary()` as a layer of its own. Half of the zeros go before the old channels and half
-# behind them, as in the best-known CIFAR checkpoints. Any other place works as well, if it is the
+# after them, as in the best-known CIFAR checkpoints. Any other place works as well, if it is the
 # same in both.
 
 
@@ -214,7 +214,7 @@ print("channels that hold only zeros:", [c for c in range(4) if not a_torch[:, c
 
 # %% [markdown]
 # Now a whole block with a projection (option B). It is the block above with two changes. The first
-# convolution has a stride and puts out more channels, to which everything after it is fitted. And
+# convolution has a stride and outputs more channels, to which everything after it is fitted. And
 # the shortcut is a small network of its own, called `downsample`, as in most code that you will
 # meet. `nn.Sequential` numbers its layers, so the names are `downsample.0` (the convolution) and
 # `downsample.1` (the BatchNorm).
@@ -480,7 +480,7 @@ for seen in (seen_torch, seen_keras):  # activations are (N, C, H, W) in both
     for stage, depth in enumerate(spec.depths, start=1):
         first, last = f"layer{stage}.0.relu2", f"layer{stage}.{depth - 1}.relu2"
         assert np.array_equal(seen[first], seen[last])
-print("In each stage the last block puts out what the first block puts out, in both frameworks.")
+print("In each stage the last block outputs what the first block outputs, in both frameworks.")
 
 # %% [markdown]
 # So at the start of training a ResNet-34 can be as simple as a network with one block per stage. Is
@@ -567,12 +567,12 @@ assert plain[-1] > 0.8 * plain[1]  # ... those of a plain one do not
 #
 # 1. **Predict.** Before you run the cell under "Why a block can be the identity": is the block with
 #    a zeroed gamma the identity for every `x`? Write down why, then run it.
-# 2. **Shapes.** Write down, without running anything, the shape behind every step of the block
+# 2. **Shapes.** Write down, without running anything, the shape after every step of the block
 #    `layer3.0` of `resnet18`, for images of 224×224 pixels, the shortcut included. You saw
 #    `layer2.0` above. Then let `plot_block` tell you.
 # 3. **A bug.** Somebody writes `return torch.relu(self.bn2(self.conv2(out))) + x`. What can the
 #    output of such a block never be, compared with its input? Show with a histogram, and with the
-#    mean, what happens behind ten such blocks in a row, beside ten correct blocks.
+#    mean, what happens after ten such blocks in a row, beside ten correct blocks.
 # 4. **Option C.** Build a stage of two blocks with 64 channels in which *every* block has a
 #    projection, in both frameworks. The two projection blocks above can do it with stride 1. How
 #    many trainable parameters has it, and how many has the same stage with identity shortcuts?

@@ -14,7 +14,7 @@
 # **After this tutorial you can**
 #
 # - write ResNet-18, 34, 50, 101 and 152 with one class in PyTorch and one function in Keras, and say
-#   the shape behind every stage,
+#   the shape after every stage,
 # - say what is counted, and what is not, when a network "has 50 layers",
 # - compute parameters and multiply-adds, and hold them against Table 1 of the paper,
 # - load somebody else's weights into your own network by name, and prove that it is the same one,
@@ -106,7 +106,7 @@ def shortcut(in_channels: int, channels: int, stride: int) -> nn.Module:
 
 
 class BasicBlock(nn.Module):
-    expansion = 1  # it puts out 1 * width channels
+    expansion = 1  # it outputs 1 * width channels
 
     def __init__(self, in_channels: int, width: int, stride: int) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    expansion = 4  # it puts out 4 * width channels
+    expansion = 4  # it outputs 4 * width channels
 
     def __init__(self, in_channels: int, width: int, stride: int) -> None:
         super().__init__()
@@ -195,7 +195,7 @@ def build_torch(number: int, classes: int = 1000) -> ResNet:
 
 
 def shapes_torch(model: ResNet, size: int = 224) -> dict[str, tuple[int, ...]]:
-    """The shape behind each part of the network, as (C, H, W)."""
+    """The shape after each part of the network, as (C, H, W)."""
     shapes, x = {}, torch.zeros(1, 3, size, size, device=model.fc.weight.device)
     for name, part in model.named_children():
         x = part(x)
@@ -261,7 +261,7 @@ assert 3 * 224**2 == 150_528 and 64 * 112**2 == 802_816 and 2048 * 7**2 == 100_3
 
 # %% [markdown]
 # The stem first makes *more* numbers out of the picture: 150,528 become 802,816. From then on the
-# amount goes down or stays, except once: `layer1` of ResNet-50 puts out 256 channels where 64 came
+# amount goes down or stays, except once: `layer1` of ResNet-50 outputs 256 channels where 64 came
 # in.
 #
 # ## Write it in Keras
@@ -305,7 +305,7 @@ def bottleneck(x: keras.KerasTensor, width: int, stride: int, name: str) -> kera
 def resnet_keras(block, depths: tuple[int, ...], classes: int = 1000, size: int = 224):
     inputs = keras.Input((size, size, 3))
     x = layers.ReLU(name="relu1")(step_keras(inputs, 64, 7, 2, "conv1", "bn1"))  # (N, H/2, W/2, 64)
-    x = layers.ZeroPadding2D(1)(x)  # zeros are safe here: behind a ReLU nothing is smaller
+    x = layers.ZeroPadding2D(1)(x)  # zeros are safe here: after a ReLU nothing is smaller
     x = layers.MaxPooling2D(3, 2, "valid", name="maxpool")(x)  # (N, H/4, W/4, 64)
     for stage, (depth, width) in enumerate(zip(depths, (64, 128, 256, 512)), start=1):
         for index in range(depth):
@@ -366,7 +366,7 @@ for number, (block, depths) in NETWORKS.items():
 # ## Table 1 of the paper
 #
 # Now we print the table of He et al. 2015 that shows all five networks. Each entry is worked out from
-# the line with block and depths. `×3` behind a block means that the block is repeated three times. The
+# the line with block and depths. `×3` after a block means that the block is repeated three times. The
 # paper counts the stem as `conv1`, so its `conv2_x` is our `layer1`.
 
 
@@ -509,7 +509,7 @@ assert macs[50] / macs[34] < 1.13
 
 # %% [markdown]
 # ResNet-34 and ResNet-50 have the same depths, (3, 4, 6, 3). A bottleneck has one convolution more,
-# and four times the channels behind each block. Still ResNet-50 costs only 12% more
+# and four times the channels after each block. Still ResNet-50 costs only 12% more
 # multiply-adds. That is what bottlenecks are for.
 #
 # **Predict before you run the next cell** (exercise 1): in ResNet-50, `layer3` has six blocks, and
@@ -688,6 +688,6 @@ assert "did you mean 'Bottleneck'" in messages[2]
 #    happens to the shapes, to the parameters and to the multiply-adds? Do you have to build the network
 #    again, in PyTorch and in Keras?
 # 4. **A bug.** Somebody writes `stride = 2 if stage > 1 else 1`. Does ResNet-18 still run? Which of
-#    your checks notices it: the logits' shape, the shape behind each stage, the number of parameters?
+#    your checks notices it: the logits' shape, the shape after each stage, the number of parameters?
 # 5. **Half as wide.** Write a row for a ResNet-50 whose widths are (32, 64, 128, 256), with a stem of
 #    32 channels. Guess first: is the number of parameters a half, or a quarter? Build both twins.

@@ -15,7 +15,7 @@
 # **After this tutorial you can**
 #
 # - read PyTorch's printout and Keras' summary line by line, and name what each of them leaves out,
-# - get the shape behind every PyTorch layer with a few lines of code,
+# - get the shape after every PyTorch layer with a few lines of code,
 # - find the shortcut in a Keras summary, and say in which kind of model it can be found at all,
 # - explain 25,557,032, 25,583,592, 25,610,152 and 25,636,712, down to the last parameter.
 #
@@ -423,7 +423,7 @@ assert list(counted.values()) == [
 # In ResNet-50 they are 53,120.
 #
 # **2. Who has a bias in front of a BatchNorm?** PyTorch's `resnet50` has none. The one in
-# `keras.applications` has: one number for each channel that any convolution puts out.
+# `keras.applications` has: one number for each channel that any convolution outputs.
 
 # %%
 convolutions = [layer for layer in stock_50.layers if isinstance(layer, layers.Conv2D)]
@@ -441,7 +441,7 @@ assert 25_557_032 + 26_560 + 53_120 == 25_636_712
 assert count_parameters(get_spec("resnet50_keras")) == 25_583_592  # it is in the table, too
 
 # %% [markdown]
-# It is no accident that one is twice the other: behind each convolution stands one BatchNorm, with
+# It is no accident that one is twice the other: after each convolution stands one BatchNorm, with
 # one mean and one variance for each channel, where the convolution has one bias.
 #
 # The fifth size is that of the `state_dict`: 25,610,205. It has 53 numbers more than Keras' total.
@@ -506,8 +506,8 @@ print(f"the largest against the smallest: {(BASE + BIASES + MOVING) / BASE - 1:+
 #
 # ### What do the 26,560 biases do?
 #
-# In training, nothing. A bias adds a constant to a channel, and the BatchNorm behind it takes the
-# mean of the channel away again. We give a convolution huge biases, and look behind the BatchNorm.
+# In training, nothing. A bias adds a constant to a channel, and the BatchNorm after it takes the
+# mean of the channel away again. We give a convolution huge biases, and look after the BatchNorm.
 # We also ask for their gradient.
 
 # %%
@@ -541,15 +541,15 @@ assert before.shape == (4, 10, 10, 16)
 assert np.allclose(before, after, atol=1e-4)
 
 # %% [markdown]
-# Here are the means of the 16 channels of the Keras layers, before and behind the BatchNorm, with
+# Here are the means of the 16 channels of the Keras layers, before and after the BatchNorm, with
 # biases of zero and with the huge ones:
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
 channels = np.arange(16)
 for axes, what, zero, huge in (
-    (left, "behind the convolution", np.asarray(conv_keras(x_keras)) - conv_keras.bias, None),
-    (right, "behind the BatchNorm", before, after),
+    (left, "after the convolution", np.asarray(conv_keras(x_keras)) - conv_keras.bias, None),
+    (right, "after the BatchNorm", before, after),
 ):
     huge = np.asarray(conv_keras(x_keras)) if huge is None else huge
     for values, colour, mark, size, label in (
@@ -570,7 +570,7 @@ assert (
 )
 
 # %% [markdown]
-# Behind a BatchNorm the biases are invisible, and their gradient is zero but for rounding. So they
+# After a BatchNorm the biases are invisible, and their gradient is zero but for rounding. So they
 # are 26,560 numbers that cost memory and learn nothing.
 #
 # ### And 23.5 million?

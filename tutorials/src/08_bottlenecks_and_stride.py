@@ -56,7 +56,7 @@ from shared.table import count_macs, count_parameters, layer_table
 # %% [markdown]
 # ## The price of two blocks
 #
-# A block in `layer1` of ResNet-50 gets 256 channels, and puts out 256 channels. There are two ways to
+# A block in `layer1` of ResNet-50 gets 256 channels, and outputs 256 channels. There are two ways to
 # build it:
 #
 # - **basic**: 3×3, 256 → 256, and again 3×3, 256 → 256;
@@ -178,7 +178,7 @@ plot_block("resnet50_v1", "layer2.0")
 plot_block("resnet50", "layer2.0")
 
 # %% [markdown]
-# Compare the grey shapes behind the first convolution: 28×28 pixels in the first drawing, 56×56 in
+# Compare the grey shapes after the first convolution: 28×28 pixels in the first drawing, 56×56 in
 # the second. What does each read? A 1×1 convolution with stride 2 steps over every second pixel in
 # each row, and over every second row. To see it, we make all kernels 1, and ask for the gradient of
 # the sum of the output by the input: it counts on how many ways each pixel gets into the output. A
@@ -329,7 +329,7 @@ for name in ("resnet50", "resnet50_v1"):
 #
 # ## How far does a pixel see?
 #
-# A number behind a 3×3 convolution depends on 3×3 pixels. Behind two of them it depends on 5×5,
+# A number after a 3×3 convolution depends on 3×3 pixels. After two of them it depends on 5×5,
 # because the outer pixels of the second kernel look one pixel further. The region is called the
 # **receptive field**. For a chain of layers with kernel size `k` and stride `s` it is found by
 # going through the layers with two numbers:
@@ -338,7 +338,7 @@ for name in ("resnet50", "resnet50_v1"):
 #     jump  = 1                            neighbours are one pixel of the image apart
 #     for each layer:
 #         field = field + (k - 1) * jump   k - 1 further neighbours, each `jump` pixels away
-#         jump  = jump * s                 behind a stride, neighbours are further apart
+#         jump  = jump * s                 after a stride, neighbours are further apart
 #
 # Where two ways meet, the longer reach counts. In a ResNet that is the main path, as shortcuts have
 # at most a 1×1 kernel.
@@ -382,8 +382,8 @@ for name, (colour, style) in zip(NAMES, looks):
 axes.axhline(224, color="black", linewidth=1)
 axes.text(0, 232, "the whole image: 224 pixels", va="bottom", fontsize=9)
 axes.set_xticks(range(5), ("stem", "layer1", "layer2", "layer3", "layer4"))
-axes.set(ylabel="receptive field (pixels)", title="How far a number behind each stage can see")
-axes.set(xlabel="behind this part", ylim=(0, 950))
+axes.set(ylabel="receptive field (pixels)", title="How far a number after each stage can see")
+axes.set(xlabel="after this part", ylim=(0, 950))
 axes.grid(alpha=0.3)
 axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(0, 0.9))
 plt.show()
@@ -467,7 +467,7 @@ for axes, (name, gradient) in zip(axes_of_all, seen.items()):
     axes.add_patch(
         Rectangle((corner, corner), size, size, fill=False, edgecolor=ORANGE, linestyle="--")
     )
-    axes.set(title=f"behind {name}: {size}×{size}", xlabel="column (pixels)")
+    axes.set(title=f"after {name}: {size}×{size}", xlabel="column (pixels)")
 axes_of_all[0].set_ylabel("row (pixels)")
 bar = figure.colorbar(picture, ax=axes_of_all, shrink=0.8)
 bar.set_label("gradient, largest = 1,\nas a power of ten", labelpad=8)
@@ -715,7 +715,7 @@ plt.show()
 #   where the squares (1×1) are, and where the circles (3×3).
 # - The green lines are layers for which we count no multiply-adds at all. Compare them with the
 #   convolutions.
-# - Depth: in the table, one convolution with 128 channels and four with 64 channels behind each other
+# - Depth: in the table, one convolution with 128 channels and four with 64 channels one after the other
 #   (28 pixels) have the same multiply-adds. But four layers read and write four times. Which takes
 #   longer?
 # - Compare the *order* of the layers in the two pictures: it may change. A library has fast code for
@@ -743,7 +743,7 @@ plt.show()
 #    ResNet-50 sees further at the end of `layer4`? Then compute by hand how much each block of
 #    `layer4` adds, in both.
 # 2. **Without bottlenecks.** Write a row for a network with the depths (3, 4, 6, 3) and basic
-#    blocks, as wide as ResNet-50 is behind its stages: `(256, 512, 1024, 2048)`. How many parameters
+#    blocks, as wide as ResNet-50 is after its stages: `(256, 512, 1024, 2048)`. How many parameters
 #    and multiply-adds has it, in multiples of ResNet-50's?
 # 3. **A third place for the stride.** Put the stride of `layer2.0` into the *last* 1×1 convolution.
 #    What does the block cost then? Which numbers are computed and never read?

@@ -16,7 +16,7 @@
 # - carry trained weights from PyTorch to Keras by name, and say which axes to exchange,
 # - tell the mistakes that stop with an error from the ones that stay silent,
 # - load a checkpoint that somebody else made, without letting it run code on your computer,
-# - find the first layer at which two networks part: the microscope.
+# - find the first layer at which two networks differ: the microscope.
 #
 # **Time:** about 100 minutes to work through; the cells run in under a minute.
 #
@@ -345,7 +345,7 @@ FAULTS = {
 curves = {name: errors_by_layer(model) for name, (model, _, _) in FAULTS.items()}
 for name, curve in curves.items():
     first = next((layer for layer, value in curve.items() if value > 1e-5), "none")
-    print(f"{name:<33}first layer that parts: {first}")
+    print(f"{name:<33}first layer that differs: {first}")
 assert (
     next(layer for layer, v in curves["layer1.0.bn2: another eps"].items() if v > 1e-5)
     == "layer1.0.bn2"
@@ -372,7 +372,7 @@ plt.show()
 # falls once more: `downsample` is the shortcut, which goes around the faulty kernel and is equal
 # until the addition.
 #
-# The package has this as a tool. It also tries the usual mistakes at the layer that parts: it works
+# The package has this as a tool. It also tries the usual mistakes at the layer that differs: it works
 # out in NumPy what the layer would give with each of them, and names the one that fits, if one
 # does.
 
@@ -568,7 +568,7 @@ else:
 # 1. Carry weights over by name, turn the axes of the kernels, and insist that every array is used
 #    and every variable is set.
 # 2. Prove a port by its logits on the same images, never by its accuracy, and find a fault with the
-#    first layer that parts.
+#    first layer that differs.
 # 3. A checkpoint is a program, names and half a network: open it with `weights_only=True`, rename,
 #    and prepare the pictures as its author did.
 #

@@ -9,7 +9,7 @@
 # %% [markdown]
 # # 10. Training the twins
 #
-# *Two training loops that should draw the same curve, and the places where they part.*
+# *Two training loops that should draw the same curve, and the places where they differ.*
 #
 # **After this tutorial you can**
 #
@@ -115,7 +115,7 @@ def fit_torch(model: nn.Module, epochs: int, **options) -> list[float]:
 
 # %%
 class Watch(keras.callbacks.Callback):
-    """Notes the loss that Keras reports behind every batch."""
+    """Notes the loss that Keras reports after every batch."""
 
     def __init__(self, reset: bool) -> None:
         super().__init__()
@@ -381,7 +381,7 @@ parted["weight decay"] = np.abs(decay_torch - decay_keras)
 # %% [markdown]
 # ## When the learning rate changes
 #
-# "Divide the rate by ten after 8 steps." In PyTorch a scheduler is moved on by hand, behind
+# "Divide the rate by ten after 8 steps." In PyTorch a scheduler is moved on by hand, after
 # `optimizer.step()`. In Keras a schedule is a function of the number of steps done. Both have an
 # object for it. Do they mean the same step?
 
@@ -580,7 +580,7 @@ assert parted["rate drops one step later"][:9].max() < 1e-9  # equal, until the 
 # %% [markdown]
 # ## Two losses that look well and are wrong
 #
-# The networks of this package put out logits, as PyTorch's `cross_entropy` wants them. Keras' loss
+# The networks of this package output logits, as PyTorch's `cross_entropy` wants them. Keras' loss
 # expects **probabilities**, unless it is told `from_logits=True`. So two mistakes are close at hand:
 #
 # - PyTorch: a softmax at the end of the model, and `cross_entropy`, which has one inside: twice,

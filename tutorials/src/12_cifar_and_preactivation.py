@@ -160,7 +160,7 @@ class PreActTorch(PostActTorch):
         x = out if self.first else x  # there is no activation in front of the first block
         out = self.conv1(out)  # (N, C', H/s, W/s)
         out = self.conv2(torch.relu(self.bn2(out)))
-        return out + shortcut_torch(x, self.channels, self.stride)  # and nothing behind it
+        return out + shortcut_torch(x, self.channels, self.stride)  # and nothing after it
 
 
 class CifarTorch(nn.Module):
@@ -229,7 +229,7 @@ def pre_act_keras(
     x = out if first else x  # there is no activation in front of the first block
     out = conv_keras(out, channels, stride, f"{name}.conv1")  # (N, H/s, W/s, C')
     out = conv_keras(layers.ReLU()(norm(f"{name}.bn2")(out)), channels, 1, f"{name}.conv2")
-    return layers.Add()([out, shortcut_keras(x, channels, stride)])  # and nothing behind it
+    return layers.Add()([out, shortcut_keras(x, channels, stride)])  # and nothing after it
 
 
 def cifar_keras(n: int, block) -> keras.Model:
@@ -297,7 +297,7 @@ for spec, block_torch, block_keras in (
 # %%
 def on_the_path(spec: ResNetSpec) -> list[str]:
     """The kinds of layers that the shortcuts' path goes through, except the additions."""
-    last_relu = "" if spec.preact else ".relu2"  # the ReLU behind the addition
+    last_relu = "" if spec.preact else ".relu2"  # the ReLU after the addition
     kinds = []
     for row in layer_table(spec):
         in_block = row.name.startswith("layer")
@@ -322,7 +322,7 @@ assert on_the_path(get_spec("resnet20_cifar")).count("relu") == 9
 
 # %% [markdown]
 # In the pre-activation network with option A, the path takes every second pixel, adds channels of
-# zeros, and that is all. So for **every** picture the last block puts out
+# zeros, and that is all. So for **every** picture the last block outputs
 #
 #     what the first block got  +  the sum of all branches
 #
@@ -337,7 +337,7 @@ def option_a(x: np.ndarray, channels: int) -> np.ndarray:  # (N, C, H, W)
 
 
 def replay(start: np.ndarray, branches: list[np.ndarray], relu: bool) -> list[np.ndarray]:
-    """What is on the path behind each block: additions, option A, and a ReLU if there is one."""
+    """What is on the path after each block: additions, option A, and a ReLU if there is one."""
     x, path = start, []
     for branch in branches:
         x = x if x.shape == branch.shape else option_a(x, branch.shape[1])
@@ -370,9 +370,9 @@ for kind, spec in SPECS.items():
         assert np.abs(replay(start, branches, relu=not spec.preact)[-1] - end).max() < 1e-4
 
 # %% [markdown]
-# The sum is exact only with pre-activation. The ReLUs of the older order cut something off behind
+# The sum is exact only with pre-activation. The ReLUs of the older order cut something off after
 # every block. What, exactly? We send a message along the path: we add 1 to every number at the start,
-# or subtract 1. The branches stay as they are. How much of the message is still there behind each
+# or subtract 1. The branches stay as they are. How much of the message is still there after each
 # block?
 
 # %%
@@ -416,8 +416,8 @@ assert received["post-activation", 1][-1] < 0.4
 assert received["post-activation", -1][-1] < 0.2
 
 # %% [markdown]
-# With pre-activation everything arrives, whatever its sign. With post-activation the ReLU behind each
-# block cuts every negative number. Where the sum is negative, it puts out zero with the message and
+# With pre-activation everything arrives, whatever its sign. With post-activation the ReLU after each
+# block cuts every negative number. Where the sum is negative, it outputs zero with the message and
 # without it, so even a message of +1 gets lost there, block after block. Less than a fifth of −1
 # arrives. The same holds on the way back: a gradient passes an addition unchanged, and a ReLU only
 # where it was open.
@@ -425,7 +425,7 @@ assert received["post-activation", -1][-1] < 0.2
 # ## The price: one more BatchNorm and ReLU
 #
 # Nothing on the path brings the numbers back to a fixed size. Each block adds its branch, so they
-# grow. And behind the last addition nothing has been activated. Therefore a pre-activation network
+# grow. And after the last addition nothing has been activated. Therefore a pre-activation network
 # ends with one more BatchNorm and ReLU, `bn_last` and `relu_last`, before the mean over all pixels.
 
 # %%
@@ -442,9 +442,9 @@ for kind, block in (("post-activation", "BasicBlock"), ("pre-activation", "PreAc
 figure, axes = plt.subplots(figsize=(8, 3.4))
 for (kind, sizes), style, colour in zip(growth.items(), ("s:", "o-"), (ORANGE, BLUE), strict=True):
     axes.plot(
-        numbers, sizes, style, color=colour, label=f"{kind}, behind the addition", markersize=5
+        numbers, sizes, style, color=colour, label=f"{kind}, after the addition", markersize=5
     )
-axes.plot([28], list(behind.values()), "*", color=GREEN, markersize=13, label="behind bn_last")
+axes.plot([28], list(behind.values()), "*", color=GREEN, markersize=13, label="after bn_last")
 for change in (9.5, 18.5):
     axes.axvline(change, color=GREY, linewidth=0.8)
 axes.set(xlabel="block (lines: a new stage)", ylabel="standard deviation", ylim=(0, None))
@@ -836,11 +836,11 @@ for row, stage in enumerate(stages):
         axes.set_title(f"channel {channel}", fontsize=8)
     height, width = maps.shape[1:]
     panels[row, 1].set_ylabel(f"{stage}\n{height}×{width}", fontsize=9)
-figure.suptitle("The six strongest channels behind the stem and behind each stage (bright: large)")
+figure.suptitle("The six strongest channels after the stem and after each stage (bright: large)")
 plt.show()
 
 # %% [markdown]
-# Behind the stem the maps look like the picture: edges, dark and light parts. Deeper in, they become
+# After the stem the maps look like the picture: edges, dark and light parts. Deeper in, they become
 # coarse, and say *where* something is rather than what it looks like.
 #
 # ## Class-activation maps
@@ -914,7 +914,7 @@ plt.show()
 #
 # ## Three sentences to remember
 #
-# 1. In a pre-activation network the last block puts out exactly what the first block got, plus the
+# 1. In a pre-activation network the last block outputs exactly what the first block got, plus the
 #    sum of all branches: no ReLU and no BatchNorm stands on the path of the shortcuts.
 # 2. The class-activation map is the head of the network with its two sums swapped, and its mean plus
 #    the bias is the logit.

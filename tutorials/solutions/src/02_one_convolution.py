@@ -165,7 +165,7 @@ assert count == 3 * 3 * 3 * 4 * 8 * 10
 #
 # You get the right output, with height and width swapped. Two mistakes hide each other: if picture
 # and kernel are both mirrored along the diagonal, so is the output, and nothing else changes. With a
-# global average pooling behind it, not even that can be seen. Only when somebody feeds a picture that
+# global average pooling after it, not even that can be seen. Only when somebody feeds a picture that
 # is the right way round does the network become wrong.
 
 # %%

@@ -229,7 +229,7 @@ for layer in model_keras.layers:
 with torch.no_grad():
     wanted = model_torch.eval()(torch.from_numpy(inputs)).numpy()  # (N, 10)
     model_torch.train()
-    freeze_norms(model_torch)  # behind train()
+    freeze_norms(model_torch)  # after train()
     frozen_torch = model_torch(torch.from_numpy(inputs)).numpy()
 frozen_keras = np.asarray(model_keras(images, training=True))
 size = np.abs(wanted).max()
@@ -258,5 +258,5 @@ print("gamma still frozen:", not model_torch.bn1.weight.requires_grad)
 assert moved and not model_torch.bn1.weight.requires_grad
 
 # %% [markdown]
-# The remedy is to call `freeze_norms` behind every `train()`, or to write it into the model's own
+# The remedy is to call `freeze_norms` after every `train()`, or to write it into the model's own
 # `train` method. In Keras there is nothing to undo: `trainable=False` stays, whatever `training` says.

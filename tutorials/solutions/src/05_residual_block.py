@@ -107,16 +107,16 @@ for wrong in (False, True):
 assert (results[True] >= x).all()  # nothing got smaller
 assert not (results[False] >= x).all()
 print(
-    f"mean behind ten blocks: right {results[False].mean():.1f}, wrong {results[True].mean():.1f}"
+    f"mean after ten blocks: right {results[False].mean():.1f}, wrong {results[True].mean():.1f}"
 )
 assert results[True].mean() > 1.5 * results[False].mean()
 
 figure, axes = plt.subplots(figsize=(7, 3.4))
 for wrong, colour, style in ((False, BLUE, "-"), (True, ORANGE, "--")):
-    label = "ReLU before the addition" if wrong else "ReLU behind the addition (right)"
+    label = "ReLU before the addition" if wrong else "ReLU after the addition (right)"
     values = results[wrong].flatten().numpy()
     axes.hist(values, 80, histtype="step", color=colour, linestyle=style, linewidth=2, label=label)
-axes.set(xlabel="activation behind ten blocks", ylabel="how many numbers")
+axes.set(xlabel="activation after ten blocks", ylabel="how many numbers")
 axes.set_yscale("log")
 axes.legend(frameon=False)
 plt.show()

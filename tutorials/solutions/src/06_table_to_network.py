@@ -123,7 +123,7 @@ assert np.abs(again_logits - logits).max() < 5e-4 * np.abs(logits).max()
 #
 # Now **every** block of `layer2` to `layer4` halves the picture, not only the first. ResNet-18 still
 # runs: each such block gets a projection, because its stride is 2, and the picture is 1×1 in the end.
-# The mean over all pixels takes that too. So the logits' shape notices nothing. The shape behind each
+# The mean over all pixels takes that too. So the logits' shape notices nothing. The shape after each
 # stage does, and so does the number of parameters, because of the three new projections. (In training
 # mode and with a single picture, PyTorch would complain too: BatchNorm needs more than one value per
 # channel, and finds one pixel of one picture.)

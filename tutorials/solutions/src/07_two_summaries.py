@@ -81,8 +81,8 @@ assert never_called(resnet, torch.zeros(1, 1, 8, 8)) == []
 # %% [markdown]
 # ## Exercise 2: ResNet-101
 #
-# One bias for each channel that a convolution puts out, and two moving numbers for each channel that a
-# BatchNorm sees. Behind each convolution stands one BatchNorm. So again the second is twice the first.
+# One bias for each channel that a convolution outputs, and two moving numbers for each channel that a
+# BatchNorm sees. After each convolution stands one BatchNorm. So again the second is twice the first.
 
 # %%
 rows = layer_table(get_spec("resnet101"))

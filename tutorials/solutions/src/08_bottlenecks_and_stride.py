@@ -41,14 +41,14 @@ from shared.table import count_macs, count_parameters, layer_table
 # jump 32.
 #
 # - A basic block has two 3×3 convolutions. The first block of `layer4` adds 2 · 16 (in front of the
-#   stride) and 2 · 32 (behind it). The other two add 4 · 32 each.
+#   stride) and 2 · 32 (after it). The other two add 4 · 32 each.
 # - A bottleneck has one 3×3. In the first block it has the stride, and so adds 2 · 16. The other two
 #   add 2 · 32 each. The 1×1 convolutions add (1 - 1) · 32, which is nothing.
 
 
 # %%
 def growth(name: str, block: str, jump: int) -> tuple[int, int]:
-    """How much the layers of a block's main path add to the field, and the jump behind them."""
+    """How much the layers of a block's main path add to the field, and the jump after them."""
     added = 0
     for row in layer_table(get_spec(name)):
         if row.block == block and row.kernel_size and ".downsample" not in row.name:
@@ -110,7 +110,7 @@ for place, name in (("v1", "resnet50_v1"), ("v1.5", "resnet50")):
     assert price[place] == sum(row.macs for row in rows)
 assert 1.8 < price["last 1×1"] / price["v1.5"] < 2
 
-middle = torch.ones(1, 128, 56, 56, requires_grad=True)  # what the 3×3 puts out
+middle = torch.ones(1, 128, 56, 56, requires_grad=True)  # what the 3×3 outputs
 out = nn.functional.conv2d(middle, torch.ones(512, 128, 1, 1), stride=2)
 out.sum().backward()
 unread = float((middle.grad == 0).float().mean())

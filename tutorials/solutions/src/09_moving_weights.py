@@ -175,7 +175,7 @@ errors = {
     n: np.abs(right[n] - wrong[n]).max() / np.abs(right[n]).max() for n in right if n in wrong
 }
 first = next(name for name, error in errors.items() if error > 1e-5)
-print("the first layer that parts:", first)
+print("the first layer that differs:", first)
 assert first == "layer3.0.bn1"
 
 figure, axes = plt.subplots(figsize=(9, 3.6), layout="constrained")

@@ -120,7 +120,7 @@ assert round(by_hand(200) / 1e6, 1) == 19.4
 #
 # It runs: no shape depends on the two layers. But now nothing brings the numbers on the path back to
 # a fixed size, and nothing is activated before the mean. The deeper the network, the larger what
-# arrives at the head. We look at the numbers in front of and behind `bn_last`, in both frameworks.
+# arrives at the head. We look at the numbers before and after `bn_last`, in both frameworks.
 # The logits without the two layers are the head, applied to the mean of what is in front of them.
 
 # %%
@@ -139,14 +139,14 @@ for n in depths:
     assert np.allclose(spreads[0], spreads[1], rtol=1e-3)
     front.append(spreads[0][0])
     behind.append(spreads[0][1])
-    print(f"{6 * n + 2:3} layers: in front of bn_last {front[-1]:.1f}, behind it {behind[-1]:.1f}")
+    print(f"{6 * n + 2:3} layers: before bn_last {front[-1]:.1f}, after it {behind[-1]:.1f}")
 assert front == sorted(front)
 assert np.allclose(behind, 1, atol=0.01)
 
 figure, axes = plt.subplots(figsize=(6.5, 3.2))
 layers = [6 * n + 2 for n in depths]
 axes.plot(layers, front, "s--", color=ORANGE, label="without bn_last: grows with depth")
-axes.plot(layers, behind, "o-", color=BLUE, label="behind bn_last")
+axes.plot(layers, behind, "o-", color=BLUE, label="after bn_last")
 axes.set(xlabel="layers", ylabel="standard deviation", xticks=layers, ylim=(0, None))
 axes.set_title("What reaches the head of a fresh pre-activation network")
 axes.grid(alpha=0.3)
