@@ -304,6 +304,8 @@ def test_ctrl_c_is_one_line(torch_twin, keras_twin):
             sys.executable,
             "-c",
             "import shared.cli as c, signal, os\n"
+            # A shell starts its background jobs with the signal ignored, and they pass that on.
+            "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
             "import shared.catalog\n"
             "shared.catalog.get_spec = lambda *a, **k: os.kill(os.getpid(), signal.SIGINT)\n"
             "import sys; sys.argv = ['resnet-twins', 'verify']; c.main()",

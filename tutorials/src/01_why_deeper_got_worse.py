@@ -20,10 +20,11 @@
 #   proves,
 # - say what a residual network changes, in one line of code.
 #
-# **Time:** about 60 minutes to work through; the cells run in under two minutes.
+# **Time:** about 120 minutes to work through; the cells run in under two minutes.
 #
-# **You need** Python, and an idea of what a convolution is: a small window of weights that moves
-# over an image. Everything else is explained here.
+# **You need** Python, a little PyTorch or Keras, and an idea of what a convolution is: a small
+# window of weights (the kernel) that moves over an image. Of residual networks you need to know
+# nothing.
 
 # %%
 # Set-up: installs the package where it is missing (as on Colab); in a clone, from the clone.
@@ -85,8 +86,8 @@ plt.show()
 # A picture is a table of 8 × 8 numbers from 0 (white) to 16 (black). We bring them to the range
 # from -1 to 1. A **label** is the right answer.
 #
-# PyTorch wants a pile of N pictures as (N, C, H, W): channels, height, width. Keras wants (N, H, W,
-# C). Our pictures are grey, so C is 1.
+# PyTorch wants an array of N pictures as (N, C, H, W): channels, height, width. Keras wants (N, H,
+# W, C). Our pictures are grey, so C is 1.
 
 
 # %%
@@ -107,12 +108,18 @@ assert x_keras.min() == -1 and x_keras.max() == 1
 # ## Two networks, 20 and 56 layers
 #
 # A **plain** network is a chain: convolution, BatchNorm, ReLU, and again, and again. BatchNorm
-# shifts and scales numbers so that they stay in a good range (tutorial 4). The ReLU replaces every
-# negative number by zero. In the end an average over all pixels and one last layer give ten
-# numbers, the **logits**: one for each digit. The largest is the answer.
+# brings each channel to mean 0 and variance 1, then multiplies it by `gamma` and adds `beta`, two
+# numbers that are learnt (tutorial 4). The ReLU replaces every negative number by zero. At the end
+# an average over all pixels and one last layer give ten numbers, the **logits**: one for each
+# digit. The largest is the answer.
 #
-# The package has the networks of the paper (He et al. 2015, section 4.2). We only change the size
-# of the input.
+# Two convolutions form a **block**, several blocks a **stage**, and there are three stages. In each
+# stage the pictures get smaller and the channels more.
+#
+# The package has the networks of the paper that this tutorial is about (He et al. 2015, "Deep
+# Residual Learning for Image Recognition", arXiv:1512.03385, section 4.2). They are called
+# `_cifar`, after the photographs in CIFAR-10 that the paper trains them on. We only change the size
+# of the input. `spec` is the plan of a network.
 
 
 # %%
@@ -133,39 +140,59 @@ for name in ("plain20_cifar", "plain56_cifar"):
     assert logits_torch.shape == logits_keras.shape == (4, 10)
 
 # %% [markdown]
+# Every array of weights has a name. `layer2.0.conv1.weight` is the kernel of the first convolution,
+# in block 0 of stage 2. The `weight` of a BatchNorm is its gamma, the `bias` its beta;
+# `running_mean` and `running_var` are the averages that it uses after training. These are all
+# arrays of one block:
+
+# %%
+for name, array in resnet_torch.get_weights(model_torch).items():
+    if name.startswith("layer2.0."):
+        print(f"{name:<28}{array.shape}")
+shapes = {name: array.shape for name, array in resnet_torch.get_weights(model_torch).items()}
+assert shapes["layer2.0.conv1.weight"] == (32, 16, 3, 3)  # (out, in, height, width)
+
+# %% [markdown]
 # ## Training, written out
 #
 # To **train** is to change the weights a little, many times, so that the answers get better. One
 # step takes a **batch** of 64 images, measures how wrong the logits are (the *loss*), asks in which
 # direction every weight should move (the *gradient*), and moves it. The *learning rate* says how
-# far, and *momentum* keeps a part of the steps before. One **epoch** is one tour through all
-# training images, in random order.
+# far, *momentum* keeps a part of the steps before, and *weight decay* pulls all weights a little
+# towards zero. The loss is the *cross-entropy*: it is large where the right digit gets a small
+# probability. One **epoch** is one tour through all training images, in random order.
 #
 # The **training error** is the share of training images that the network gets wrong. We count it in
-# every epoch.
+# every epoch, while the network learns. `model.train()` tells BatchNorm to use the mean and
+# variance of the batch, `model.eval()` to use the averages that it has stored. So an error counted
+# during an epoch and one measured after training are not quite the same number.
 
 
 # %%
 EPOCHS, BATCH, RATE = 6, 64, 0.02
 
 
-def train_torch(name: str, seed: int = 0) -> tuple[nn.Module, list[float]]:
+def train_torch(
+    name: str, images: torch.Tensor, labels: torch.Tensor, epochs: int = EPOCHS, rate: float = RATE
+) -> tuple[nn.Module, list[float]]:
     """Return the trained network, and its training error in each epoch."""
-    model = resnet_torch.create_model(digit_spec(name), seed=seed)
-    optimizer = torch.optim.SGD(model.parameters(), RATE, momentum=0.9, weight_decay=1e-4)
-    shuffle = torch.Generator().manual_seed(seed)
-    errors = []
+    model = resnet_torch.create_model(digit_spec(name), seed=0)
+    optimizer = torch.optim.SGD(model.parameters(), rate, momentum=0.9, weight_decay=1e-4)
+    shuffle = torch.Generator().manual_seed(0)
+    size, errors = min(BATCH, len(labels)), []
     model.train()
-    for _ in range(EPOCHS):
+    for _ in range(epochs):
         wrong, seen = 0, 0
-        order = torch.randperm(len(y), generator=shuffle)
-        for batch in order.split(BATCH)[:-1]:  # the last batch is not full: left out
-            logits = model(x_torch[batch])  # (64, 10)
-            loss = nn.functional.cross_entropy(logits, y[batch])
+        order = torch.randperm(len(labels), generator=shuffle)
+        for batch in order.split(size):
+            if len(batch) < size:
+                continue  # the rest that fills no batch is left out
+            logits = model(images[batch])  # (64, 10)
+            loss = nn.functional.cross_entropy(logits, labels[batch])
             optimizer.zero_grad()
             loss.backward()  # the gradients
             optimizer.step()  # moves the weights
-            wrong += int((logits.argmax(1) != y[batch]).sum())
+            wrong += int((logits.argmax(1) != labels[batch]).sum())
             seen += len(batch)
         errors.append(wrong / seen)
     return model.eval(), errors
@@ -179,7 +206,7 @@ def train_torch(name: str, seed: int = 0) -> tuple[nn.Module, list[float]]:
 # %% tags=["machine"]
 trained, curves = {}, {}
 for name in ("plain20_cifar", "plain56_cifar"):
-    trained[name], curves[name] = train_torch(name)
+    trained[name], curves[name] = train_torch(name, x_torch, y)
     print(name, " ".join(f"{error:4.0%}" for error in curves[name]))
 assert all(len(curve) == EPOCHS for curve in curves.values())
 assert curves["plain56_cifar"][-1] > curves["plain20_cifar"][-1] + 0.1
@@ -188,9 +215,14 @@ assert curves["plain56_cifar"][-1] > curves["plain20_cifar"][-1] + 0.1
 # The deeper network is **worse**, and by a lot. Same images, same steps, same rate. This is the
 # **degradation problem**: with depth, accuracy gets worse.
 #
+# Your numbers for plain-56 may be 20 points away from these. Its training is chaotic: a rounding
+# error, from another number of processor cores for example, is enough to send it another way. That
+# it is far worse than plain-20 stays.
+#
 # Is it a bug in our loop? Let us ask the other framework. In Keras, `compile` chooses the loss and
 # the optimiser, and `fit` holds the loop. Keras' weight decay means something else (tutorial 10),
-# so we leave it out. The order of the images is another one too.
+# so we leave it out. The order of the images is different too. `from_logits=True` says that our
+# networks give logits and not probabilities.
 
 
 # %% tags=["machine"]
@@ -215,7 +247,7 @@ for name in ("plain20_cifar", "plain56_cifar"):
 assert keras_curves["plain56_cifar"][-1] > keras_curves["plain20_cifar"][-1] + 0.1
 
 # %% [markdown]
-# The same in Keras, after fewer epochs. So it is no mistake of one framework.
+# The same in Keras, after fewer epochs. So it is no mistake of our loop.
 #
 # ## Is it overfitting?
 #
@@ -239,10 +271,10 @@ deep_error = error_of(trained["plain56_cifar"], x_torch, y)
 assert deep_error > shallow_error + 0.1
 
 # %% [markdown]
-# The deep network fails on the images that it was trained on. It has not learnt too much by heart;
-# it has learnt too little. The cures for overfitting (more training images, a simpler model) are
-# for another problem. That is why the paper shows the *training* error first, and why you should
-# always look at it.
+# The deep network fails on the images that it was trained on. Its problem is not that it learnt
+# them by heart: it did not learn them. The cures for overfitting (more training images, a simpler
+# model) are for another problem. That is why the paper shows the *training* error first, and why
+# you should always look at it.
 #
 # ## Do the gradients vanish?
 #
@@ -251,8 +283,9 @@ assert deep_error > shallow_error + 0.1
 # cannot learn. In old networks this was a real problem. Two inventions mend it: a good size of the
 # first random weights (He initialisation) and BatchNorm. Our networks have both.
 #
-# So measure it. `trace` runs one batch and gives the gradient of every parameter. For each
-# convolution we take the length (norm) of its gradient, before any training, in both frameworks.
+# So measure it. `trace` runs one batch and gives the gradient of every parameter; `from_nhwc`
+# brings the images into the order that the framework wants. Kernels are the arrays with four axes.
+# For each we take the length (norm) of its gradient, before any training, in both frameworks.
 
 
 # %%
@@ -285,7 +318,7 @@ for name, colour, style in (("plain20_cifar", BLUE, "o-"), ("plain56_cifar", ORA
         "x",
         color=GREY,
         markersize=9,
-        label=f"plain-{depth}, Keras (every fourth)",
+        label="the same in Keras, every fourth" if depth == "56" else None,
     )
 axes.set(
     xlabel="convolution, from the image (1) to the end",
@@ -323,7 +356,8 @@ assert growth > 100
 # - the ReLU changes nothing either: its input comes from another ReLU, and has no negative numbers.
 #
 # Each stage of plain-20 has three blocks of two convolutions, each stage of plain-56 has nine. So
-# six blocks in each stage are new.
+# six blocks in each stage are new. In `deepen` below, an array whose name the shallow network also
+# has is taken from there; the others, like `layer1.3.conv1.weight`, get the numbers that copy.
 
 # %%
 kernel = np.zeros((16, 16, 3, 3), "float32")  # (out, in, height, width)
@@ -378,25 +412,33 @@ print(f"plain-56, trained:              training error {deep_error:5.1%}")
 print(f"plain-56, built from plain-20:  training error {built_error:5.1%}")
 assert built_error == shallow_error
 
+logits = resnet_torch.forward(deep_torch, x_torch[:512].numpy(), training=True)
+batch_error = float((logits.argmax(1) != digits.train.labels[:512]).mean())
+print(f"the same, with BatchNorm in training mode:     {batch_error:5.1%}")
+
 # %% [markdown]
-# So weights with a low training error **exist** for plain-56. We have built them. Training
-# does not find anything as good. The problem is not what the network can express, and not the data.
-# It is **optimisation**: the search for the weights.
+# So weights with a low training error **exist** for plain-56. We have built them. Training does not
+# find anything as good. The problem is not what the network can express, and not the data. It is
+# **optimisation**: the search for the weights.
 #
-# (One limit: our copies are exact in evaluation mode, where BatchNorm uses stored numbers. While
-# training, it uses those of the batch, and a copy would have to adapt gamma and beta to them.)
+# One limit, in the last line: our copies are exact in evaluation mode, where BatchNorm uses stored
+# numbers. In training mode it uses those of the batch, and a copy would have to adapt gamma and
+# beta to them. So to copy is possible, and delicate.
 #
 # ## The remedy in one line
 #
 # To copy is hard for a plain layer: many weights have to be exactly right. What if copying were the
 # *starting point*, and the layers only had to learn what to change? That is the idea of the paper.
-# The blocks `f` stay as they are; around each goes a **shortcut**:
+# Call what a block does before its last ReLU `f`: convolution, BatchNorm, ReLU, convolution,
+# BatchNorm. `f` stays as it is; around it goes a **shortcut**:
 #
 #     plain:      out = relu(f(x))
 #     residual:   out = relu(f(x) + x)
 #
-# That is all. A sum has no parameters, so nothing else changes. (Where the number of channels
-# doubles, zeros are added to `x`: "option A", tutorial 5.)
+# Now a block copies as soon as `f(x)` is zero, and zero is easy: gamma and beta of its last
+# BatchNorm. (`x` comes from a ReLU, so the last ReLU changes nothing.) That is all. A sum has no
+# parameters, so nothing else changes. (Where the number of channels doubles, zeros are added to
+# `x`: "option A", tutorial 5.)
 
 # %%
 for depth in (20, 56):
@@ -412,7 +454,7 @@ for depth in (20, 56):
 
 # %% tags=["machine"]
 for name in ("resnet20_cifar", "resnet56_cifar"):
-    trained[name], curves[name] = train_torch(name)
+    trained[name], curves[name] = train_torch(name, x_torch, y)
     print(name, " ".join(f"{error:4.0%}" for error in curves[name]))
 name = "resnet56_cifar"
 keras_models[name], keras_curves[name] = train_keras(name, KERAS_EPOCHS)
@@ -447,8 +489,22 @@ panels[1].legend(frameon=False)
 plt.show()
 
 # %% [markdown]
-# With shortcuts, 56 layers learn. One addition for each two layers, and not a single parameter
-# more.
+# With shortcuts, 56 layers learn: one addition for each two layers, and not one more parameter.
+#
+# And their gradients, before training?
+
+# %%
+ratio = {}
+for name in ("plain56_cifar", "resnet56_cifar"):
+    values = gradient_norms(resnet_torch, name)
+    ratio[name] = values[0] / values[-1]
+    many = "more than 100" if ratio[name] > 100 else "less than 50"
+    print(f"{name}: first convolution / last convolution: {many}")
+assert ratio["resnet56_cifar"] < 50 < 100 < ratio["plain56_cifar"]
+
+# %% [markdown]
+# The gradients of the residual network have about one size from end to end, those of the plain one
+# have not. Whether this is the reason is another question: tutorial 11 takes it up.
 #
 # Do they also do well on images that they never saw?
 
@@ -472,12 +528,14 @@ axes.set_xticks(places, [name.replace("_cifar", "") for name in names])
 axes.set(ylabel="error (%)", title="After training")
 axes.legend(frameon=False)
 plt.show()
+for name, training, test in zip(names, errors_train, errors_test):
+    print(f"{name:<16}training {training:5.1f}%   test {test:5.1f}%")
 assert errors_test[names.index("plain56_cifar")] > errors_test[names.index("resnet56_cifar")] + 10
 assert max(abs(a - b) for a, b in zip(errors_train, errors_test)) < 20
 
 # %% [markdown]
-# In each network the two bars are close together. Whoever learns the training images here can also
-# read new ones; what goes wrong in plain-56 goes wrong in training.
+# In each network the two bars are close together. A network that learns the training images here
+# can also read new ones; what goes wrong in plain-56 goes wrong in training.
 #
 # ## What this shows, and what the paper showed
 #
@@ -487,11 +545,11 @@ assert max(abs(a - b) for a, b in zip(errors_train, errors_test)) < 20
 # that plain depth makes **training** much harder, and that shortcuts take that away. Nor does our
 # residual network gain from its depth here: with 20 layers it learns as well as with 56.
 #
-# The paper (He et al. 2015, arXiv:1512.03385) showed it at full size:
+# The paper showed it at full size, on two collections of photographs, CIFAR-10 and ImageNet:
 #
 # - Figure 1 and figure 6, left: on CIFAR-10, plain-56 ends with a higher training *and* test error
-#   than plain-20, after a long training with falling rates. The gap is much smaller than ours.
-#   Residual networks get better from 20 to 110 layers (figure 6, middle).
+#   than plain-20, after a long training with a learning rate that falls. The gap is much smaller
+#   than ours. Residual networks get better from 20 to 110 layers (figure 6, middle).
 # - Figure 4 and Table 2: on ImageNet, a plain network of 34 layers is worse than one of 18. With
 #   shortcuts, 34 layers are better than 18.
 #
@@ -503,10 +561,10 @@ assert max(abs(a - b) for a, b in zip(errors_train, errors_test)) < 20
 #
 # 1. Degradation: from some depth on, a plain network has a higher **training** error than a
 #    shallower one, so it is not overfitting.
-# 2. Weights that are as good exist (let the new layers copy), and the gradients do not vanish: the
-#    search fails, not the network.
-# 3. A residual block computes `relu(f(x) + x)`, so that copying is the starting point, and 56
-#    layers learn, without a parameter more.
+# 2. Weights that are as good exist (let the new layers copy), and the gradients of the fresh
+#    network do not vanish, they grow: the search fails, not the network.
+# 3. A residual block computes `relu(f(x) + x)`, so that it copies where `f(x)` is zero, and 56
+#    layers learn, without one more parameter.
 #
 # ## Exercises
 #
@@ -514,12 +572,15 @@ assert max(abs(a - b) for a, b in zip(errors_train, errors_test)) < 20
 # [solutions/01_why_deeper_got_worse.ipynb](solutions/01_why_deeper_got_worse.ipynb).
 #
 # 1. **Predict.** Before you run the first training: which of plain-20 and plain-56 has the lower
-#    training error after six epochs? Write down why you think so. How many times as many
-#    parameters has plain-56?
-# 2. **Real overfitting.** Train `resnet20_cifar` on only 60 training images, until it knows them.
-#    What are its training and its test error? How do you tell this from degradation?
+#    training error after six epochs? Write down why you think so. How many times as many parameters
+#    has plain-56?
+# 2. **Real overfitting.** Train `resnet20_cifar` on the first 60 training images, for 60 epochs.
+#    What are its training and its test error, measured with `error_of`? And what did the epochs
+#    say? How do you tell this from degradation?
 # 3. **Copy with shortcuts.** Turn a trained `resnet20_cifar` into a `resnet56_cifar` with the same
-#    answers. Which weights of the new blocks matter now, and which may be anything?
+#    answers, in PyTorch and in Keras. (Print the names of the arrays that are new.) Which weights
+#    of the new blocks matter now, and which may be anything?
 # 4. **Another rate.** Somebody says: "plain-56 only needs another learning rate." Train it with a
 #    quarter of our rate, and with five times our rate, for the same number of epochs. What do you
-#    find, and what does it prove?
+#    find, and what does it prove? If you have ten minutes more, try a fifteenth of our rate for 30
+#    epochs.
