@@ -106,9 +106,7 @@ for wrong in (False, True):
         results[wrong] = blocks(x)
 assert (results[True] >= x).all()  # nothing got smaller
 assert not (results[False] >= x).all()
-print(
-    f"mean after ten blocks: right {results[False].mean():.1f}, wrong {results[True].mean():.1f}"
-)
+print(f"mean after ten blocks: right {results[False].mean():.1f}, wrong {results[True].mean():.1f}")
 assert results[True].mean() > 1.5 * results[False].mean()
 
 figure, axes = plt.subplots(figsize=(7, 3.4))
