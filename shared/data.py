@@ -180,10 +180,14 @@ def read_idx(path: Path, sha256: str) -> NDArray[np.uint8]:
     return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
 
 
+def _find_fashion(file: str, data_dir: str | Path | None) -> Path | None:
+    return _find([f"fashion-mnist/{file}", file], data_dir)
+
+
 def _fashion(*, data_dir: str | Path | None, progress: Progress | None, **_: Any) -> Dataset:
     arrays = []
     for name, (official, content) in FASHION_FILES.items():
-        path = _find([f"fashion-mnist/{name}", name], data_dir)
+        path = _find_fashion(name, data_dir)
         if path is None:
             wanted = Download(url=f"{FASHION_URL}/{name}", sha256=official, path=data_cache() / "fashion-mnist" / name)
             path = fetch(wanted, progress)
@@ -316,7 +320,7 @@ def find_local(name: str, data_dir: str | Path | None = None) -> str | None:
     if name == "digits":
         return name
     if name == "fashion-mnist":
-        complete = all(_find([f"{name}/{file}", file], data_dir) for file in FASHION_FILES)
+        complete = all(_find_fashion(file, data_dir) for file in FASHION_FILES)
         return name if complete else None
     if name == "cifar10":
         if _find(CIFAR_PLACES, data_dir):

@@ -8,7 +8,7 @@ from typing import Any
 from shared.catalog import get_spec
 from shared.compare import short_number
 from shared.errors import InputError
-from shared.plots import BLUE, GREEN, GREY, ORANGE, _new_figure, _save
+from shared.plots import BLUE, GREEN, GREY, ORANGE, new_figure, save_figure
 from shared.spec import ResNetSpec
 from shared.table import LayerRow, Shape, layer_table
 
@@ -75,7 +75,7 @@ def plot_block(
     rows = [row for row in layer_table(spec, input_size) if row.block == block]
     main = [row for row in rows if ".downsample" not in row.name]
     side = [row for row in rows if ".downsample" in row.name]
-    figure, axes = _new_figure(7.6, 0.95 + 0.78 * (len(main) + 1))
+    figure, axes = new_figure(7.6, 0.95 + 0.78 * (len(main) + 1))
     left, right = 0.0, 2.6
     level = {row.name: float(-number) for number, row in enumerate(main, start=1)}
 
@@ -112,7 +112,7 @@ def plot_block(
     axes.set_xlim(-3.3, 3.9)
     axes.set_ylim(-len(main) - 0.9, 0.5)
     axes.axis("off")
-    _save(figure, path)
+    save_figure(figure, path)
     return figure
 
 
@@ -127,7 +127,7 @@ def plot_stages(network: str | ResNetSpec, input_size: int | None = None, path: 
     for row in rows:
         parts.setdefault(row.stage, []).append(row)
     names = list(parts)
-    figure, (upper, lower) = _new_figure(1.7 * len(names) + 1.5, 5.6, rows=2)
+    figure, (upper, lower) = new_figure(1.7 * len(names) + 1.5, 5.6, rows=2)
     places = range(len(names))
     blocks = {f"layer{number}": depth for number, depth in enumerate(spec.depths, start=1)}
     labels = [f"{name}\n{blocks[name]} blocks" if blocks.get(name, 0) > 1 else name for name in names]
@@ -151,7 +151,7 @@ def plot_stages(network: str | ResNetSpec, input_size: int | None = None, path: 
     lower.set_ylabel("in all, for one image")
     size = spec.input_size if input_size is None else input_size
     figure.suptitle(f"{spec.name} for images of {size}×{size} pixels")
-    _save(figure, path)
+    save_figure(figure, path)
     return figure
 
 

@@ -27,7 +27,8 @@ def check_matplotlib() -> None:
         raise MissingPackageError(f"a figure needs matplotlib; install it with: {install_command('figures')}")
 
 
-def _new_figure(width: float, height: float, columns: int = 1, rows: int = 1) -> tuple[Any, Any]:
+def new_figure(width: float, height: float, columns: int = 1, rows: int = 1) -> tuple[Any, Any]:
+    """Return a figure of so many inches and its axes; `MissingPackageError` without matplotlib."""
     check_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -37,7 +38,8 @@ def _new_figure(width: float, height: float, columns: int = 1, rows: int = 1) ->
     return figure, figure.subplots(rows, columns)
 
 
-def _save(figure: Any, path: str | Path | None) -> None:
+def save_figure(figure: Any, path: str | Path | None) -> None:
+    """Write the figure to `path`, whole or not at all; nothing without a path."""
     if path is not None:
         with replacing(path) as temporary:
             figure.savefig(temporary, dpi=150)
@@ -46,7 +48,7 @@ def _save(figure: Any, path: str | Path | None) -> None:
 def plot_microscope(seen: Microscope, path: str | Path | None = None) -> Any:
     """Draw each layer's relative error on a logarithmic scale, with the threshold and the first layer that parts."""
     layers = seen.layers
-    figure, axes = _new_figure(11, 4.8)
+    figure, axes = new_figure(11, 4.8)
     positions = np.arange(len(layers))
     floor = 1e-17
     activations = np.array([max(layer.activation, floor) for layer in layers])
@@ -54,13 +56,13 @@ def plot_microscope(seen: Microscope, path: str | Path | None = None) -> Any:
     axes.semilogy(positions, activations, "o-", color=BLUE, markersize=4, linewidth=1, label="activations")
     if not np.isnan(gradients).all():
         axes.semilogy(positions, gradients, "x--", color=ORANGE, markersize=4, linewidth=1, label="gradients")
-    axes.set_ylim(top=max(1e3, 30 * axes.get_ylim()[1]))  # room for the name of the layer
     axes.axhline(seen.threshold, color=GREY, linestyle=":", label=f"threshold {seen.threshold:.1e}")
     step = max(1, len(layers) // 30)
     shown = set(range(0, len(layers), step))
     if seen.first is not None:
         at = [layer.name for layer in layers].index(seen.first)
         axes.axvline(at, color="black", linewidth=1)
+        axes.set_ylim(top=1e3 * axes.get_ylim()[1])  # room for the layer's name
         axes.annotate(
             f"first: {seen.first}",
             (at, 1),
@@ -78,7 +80,7 @@ def plot_microscope(seen: Microscope, path: str | Path | None = None) -> Any:
     axes.set_title(f"{seen.network}: PyTorch and Keras, same weights, same images")
     axes.grid(axis="y", alpha=0.3)
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
-    _save(figure, path)
+    save_figure(figure, path)
     return figure
 
 
@@ -91,7 +93,7 @@ def plot_curves(runs: Mapping[str, Sequence[Row]], title: str, path: str | Path 
 
     `runs` maps a label to the rows of `metrics.csv`. Training values are means over the steps of an epoch.
     """
-    figure, (left, middle, right) = _new_figure(13, 4.2, columns=3)
+    figure, (left, middle, right) = new_figure(13, 4.2, columns=3)
     names = {"torch": "PyTorch", "tf": "Keras"}
     for (label, rows), (colour, line, marker) in zip(runs.items(), LINES, strict=False):
         if not rows:
@@ -117,7 +119,7 @@ def plot_curves(runs: Mapping[str, Sequence[Row]], title: str, path: str | Path 
         if axes.lines:
             axes.legend(frameon=False)
     figure.suptitle(title, parse_math=False)
-    _save(figure, path)
+    save_figure(figure, path)
     return figure
 
 
@@ -126,7 +128,7 @@ def plot_confusion(
 ) -> Any:
     """Draw how often each true class (row) was taken for each class (column), in percent of the row."""
     size = min(16.0, 3.0 + 0.55 * len(classes))
-    figure, axes = _new_figure(size + 0.8, size)
+    figure, axes = new_figure(size + 0.8, size)
     share = 100 * counts / np.maximum(1, counts.sum(1, keepdims=True))
     image = axes.imshow(share, cmap="cividis", vmin=0, vmax=100)
     if len(classes) <= 20:
@@ -143,7 +145,7 @@ def plot_confusion(
     axes.set(xlabel="predicted class", ylabel="true class")
     axes.set_title(f"{title}: {right:,} of {counts.sum():,} test images right", fontsize=10, parse_math=False)
     figure.colorbar(image, ax=axes, label="share of the true class (%)", shrink=0.8)
-    _save(figure, path)
+    save_figure(figure, path)
     return figure
 
 
@@ -152,7 +154,7 @@ def plot_degradation(curves: Sequence[Curve], title: str, path: str | Path | Non
 
     Plain networks are orange and dashed, residual ones blue; the deeper a network, the thicker its line.
     """
-    figure, panels = _new_figure(15, 9.6, rows=2, columns=2)
+    figure, panels = new_figure(15, 9.6, rows=2, columns=2)
     depths = sorted({curve.depth for curve in curves})
     for column, (axes, kind) in enumerate(zip(panels[0], ("plain", "resnet"), strict=True)):
         for curve in curves:
@@ -179,5 +181,5 @@ def plot_degradation(curves: Sequence[Curve], title: str, path: str | Path | Non
         axes.grid(alpha=0.3)
         axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     figure.suptitle(title)
-    _save(figure, path)
+    save_figure(figure, path)
     return figure

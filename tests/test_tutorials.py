@@ -18,6 +18,10 @@ TUTORIALS = ROOT / "tutorials"
 SOURCES = sorted((TUTORIALS / "src").glob("*.py"))
 SOLUTIONS = sorted((TUTORIALS / "solutions" / "src").glob("*.py"))
 NAMES = [source.stem for source in SOURCES]
+every_tutorial = pytest.mark.parametrize("name", NAMES)
+every_page = pytest.mark.parametrize(
+    "source", [*SOURCES, *SOLUTIONS], ids=lambda path: f"{path.parts[-3]}-{path.stem[:2]}"
+)
 PREDICT = "**Predict before you run the next cell**"
 
 
@@ -62,7 +66,7 @@ def test_there_are_twelve_tutorials_each_with_solutions():
         assert sorted(path.stem for path in folder.glob("*.ipynb")) == NAMES
 
 
-@pytest.mark.parametrize("source", [*SOURCES, *SOLUTIONS], ids=lambda path: f"{path.parts[-3]}-{path.stem[:2]}")
+@every_page
 def test_the_notebook_was_built_from_its_source(source):
     jupytext = pytest.importorskip("jupytext", reason="jupytext is not installed")
     fresh, built = jupytext.read(source), notebook(source.stem, source.parents[1])
@@ -71,7 +75,7 @@ def test_the_notebook_was_built_from_its_source(source):
     )
 
 
-@pytest.mark.parametrize("source", [*SOURCES, *SOLUTIONS], ids=lambda path: f"{path.parts[-3]}-{path.stem[:2]}")
+@every_page
 def test_every_cell_ran_in_order_and_quietly(source):
     page = notebook(source.stem, source.parents[1])
     counts = [cell.execution_count for cell in page.cells if cell.cell_type == "code"]
@@ -82,7 +86,7 @@ def test_every_cell_ran_in_order_and_quietly(source):
     assert not re.search(r"oneDNN|absl::|cuda_|/tmp/|/home/| at 0x", shown(page))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@every_tutorial
 def test_a_tutorial_opens_with_what_when_and_with_what(name):
     page = notebook(name)
     opening, setup = page.cells[0].source, page.cells[1].source
@@ -97,7 +101,7 @@ def test_a_tutorial_opens_with_what_when_and_with_what(name):
     assert '"pip"' in setup
 
 
-@pytest.mark.parametrize("name", NAMES)
+@every_tutorial
 def test_a_tutorial_ends_with_three_sentences_and_exercises(name):
     text = prose(notebook(name))
     assert len(items(section(text, "Three sentences to remember"))) == 3
@@ -108,7 +112,7 @@ def test_a_tutorial_ends_with_three_sentences_and_exercises(name):
     assert f"(solutions/{name}.ipynb)" in text
 
 
-@pytest.mark.parametrize("name", NAMES)
+@every_tutorial
 def test_every_exercise_has_a_worked_and_checked_solution(name):
     exercises = items(section(prose(notebook(name)), "Exercises"))
     page = notebook(name, TUTORIALS / "solutions")
@@ -122,7 +126,7 @@ def test_every_exercise_has_a_worked_and_checked_solution(name):
     assert all(asserted.values()), f"exercises without an assertion: {[n for n, k in asserted.items() if not k]}"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@every_tutorial
 def test_both_frameworks_stand_in_the_same_notebook_and_shapes_are_checked(name):
     text = code(notebook(name))
     for word in ("import torch", "import keras", "import resnet_tf"):
@@ -133,7 +137,7 @@ def test_both_frameworks_stand_in_the_same_notebook_and_shapes_are_checked(name)
     )
 
 
-@pytest.mark.parametrize("source", [*SOURCES, *SOLUTIONS], ids=lambda path: f"{path.parts[-3]}-{path.stem[:2]}")
+@every_page
 def test_cells_use_only_what_is_public(source):
     text = code(notebook(source.stem, source.parents[1]))
     assert not re.search(r"^\s*from (?:shared|resnet_\w+)[\w.]* import .*\b_\w", text, re.MULTILINE)
@@ -141,7 +145,7 @@ def test_cells_use_only_what_is_public(source):
     assert not re.search(r"^\s*(?:from|import) (?:tests|tools)\b", text, re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@every_tutorial
 def test_figures_are_there_and_not_too_large(name):
     pictures = [output.data["image/png"] for output in outputs(notebook(name)) if "image/png" in output.get("data", {})]
     assert len(pictures) >= 2
@@ -174,7 +178,7 @@ def stated(text: str) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("source", [*SOURCES, *SOLUTIONS], ids=lambda path: f"{path.parts[-3]}-{path.stem[:2]}")
+@every_page
 def test_every_number_in_the_text_is_computed_or_asserted(source):
     page = notebook(source.stem, source.parents[1])
     allowed = numbers(code(page)) | numbers(shown(page))
@@ -202,7 +206,7 @@ def test_the_readme_of_the_tutorials_shows_what_the_tutorials_say(monkeypatch):
         assert f"## {path}" in text
 
 
-@pytest.mark.parametrize("name", NAMES)
+@every_tutorial
 def test_links_of_a_tutorial_lead_somewhere(name):
     for folder in (TUTORIALS, TUTORIALS / "solutions"):
         for target in re.findall(r"\]\(([^)#\s]+)\)", prose(notebook(name, folder))):
@@ -247,7 +251,7 @@ def test_the_palette_is_the_colour_blind_safe_one():
     assert luminance(GREY) > 0.3
 
 
-@pytest.mark.parametrize("source", [*SOURCES, *SOLUTIONS], ids=lambda path: f"{path.parts[-3]}-{path.stem[:2]}")
+@every_page
 def test_figures_use_the_palette_and_no_rainbow(source):
     text = code(notebook(source.stem, source.parents[1]))
     assert not re.search(r"""["'](?:jet|rainbow|hsv|RdYlGn|Set1|tab10)["']""", text)
