@@ -17,6 +17,8 @@ TESTED = {
     "pooch": "1.9.0",
     "tensorboard": "2.21.0",
     "tensorboardX": "2.6.5",
+    "nbgrader": "0.9.6",
+    "jupytext": "1.19.6",
 }
 #: What each extra installs.
 EXTRAS = {
@@ -27,6 +29,7 @@ EXTRAS = {
     "images": ("pillow",),
     "download": ("pooch",),
     "tensorboard": ("tensorboard", "tensorboardX"),
+    "classroom": ("nbgrader", "jupytext"),
 }
 
 

@@ -1,0 +1,333 @@
+"""A course: assignments handed out, collected and graded through nbgrader, in the folder where its files lie.
+
+aN_name/        an assignment: assignment.toml, notebook.py, wrong.py, teacher.md, files/
+source/         built: notebooks with solutions and hidden tests (nbgrader's source)
+release/        built: what students get
+submitted/      submitted/STUDENT/aN_name/aN_name.ipynb, put there by the teacher
+verdicts/       what became of each submission
+autograded/     nbgrader's graded notebooks; feedback/ the pages for students; gradebook.db the marks
+students.csv    the class (a column `id`), so that missing submissions are noticed
+seed.txt        decides the inputs of hidden tests; made at random, not to be shown
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from shared.classroom import grading
+from shared.classroom.grading import Mark, Verdict
+from shared.classroom.notebooks import (
+    Assignment,
+    Cell,
+    build_source,
+    find_tasks,
+    read_assignment,
+    read_notebook,
+)
+from shared.errors import InputError, MissingPackageError
+from shared.files import write_text
+from shared.versions import install_command, is_installed
+
+CONFIG = "nbgrader_config.py"
+OUR_COURSE = Path(__file__).parents[2] / "tutorials" / "assignments"
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Course:
+    """The folder of a course."""
+
+    folder: Path
+
+    def assignments(self, names: list[str] | None = None) -> list[Assignment]:
+        """The assignments with these names, or numbers; all of them for none.
+
+        Raises `InputError` for an unknown one.
+        """
+        paths = sorted(path.parent for path in self.folder.glob("*/assignment.toml"))
+        chosen = []
+        for name in names or [path.name for path in paths]:
+            found = [p for p in paths if name in (p.name, p.name.split("_")[0], p.name.split("_")[0].lstrip("a"))]
+            if not found:
+                raise InputError(f"{self.folder} has no assignment {name!r}; it has {', '.join(p.name for p in paths)}")
+            chosen.append(read_assignment(found[0]))
+        return chosen
+
+    def source(self, name: str) -> Path:
+        """The notebook with solutions and hidden tests."""
+        return self.folder / "source" / name / f"{name}.ipynb"
+
+    def release(self, name: str) -> Path:
+        """The folder that students get."""
+        return self.folder / "release" / name
+
+    def students(self) -> list[str]:
+        """Everyone in `students.csv` and everyone who submitted something.
+
+        Raises `InputError` if `students.csv` has no column `id`.
+        """
+        import csv
+
+        names = {path.name for path in (self.folder / "submitted").glob("*") if path.is_dir() and path.name[0] != "."}
+        listed = self.folder / "students.csv"
+        if listed.exists():
+            with listed.open(newline="", encoding="utf-8-sig") as stream:
+                rows = csv.DictReader(stream)
+                if "id" not in (rows.fieldnames or []):
+                    raise InputError(f"{listed} has no column 'id'; its first line must name the columns")
+                names |= {row["id"].strip() for row in rows if row["id"]}
+        return sorted(names)
+
+    def submission(self, assignment: str, student: str) -> Path:
+        """The folder with what a student handed in."""
+        return self.folder / "submitted" / student / assignment
+
+    def seed(self) -> int:
+        """The number that decides the inputs of hidden tests; drawn at random once for each course."""
+        path = self.folder / "seed.txt"
+        if not path.exists():
+            write_text(path, f"{secrets.randbelow(2**32)}\n")
+        try:
+            return int(path.read_text(encoding="utf-8"))
+        except ValueError:
+            raise InputError(f"{path} must hold one whole number; delete it to get a new one") from None
+
+    def verdict_path(self, assignment: str, student: str) -> Path:
+        """Where the verdict on a submission lies."""
+        return self.folder / "verdicts" / assignment / f"{student}.json"
+
+    def read_verdict(self, assignment: str, student: str) -> Verdict | None:
+        """The last verdict on a submission, None before there is one."""
+        path = self.verdict_path(assignment, student)
+        try:
+            return Verdict.from_json(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def verdict(self, assignment: str, student: str, *, again: bool = False) -> Verdict:
+        """The verdict on a submission: the last one if nothing changed since, else a new one, which is kept."""
+        folder = self.submission(assignment, student)
+        source = read_notebook(self.source(assignment))
+        known = None if again else self.read_verdict(assignment, student)
+        if known is not None and known.digest == grading.digest(folder, self.seed(), source):
+            return known
+        found = grading.grade(
+            read_assignment(self.folder / assignment),
+            source,
+            self.release(assignment),
+            folder,
+            student=student,
+            seed=self.seed(),
+        )
+        self.write_verdict(found)
+        return found
+
+    def write_verdict(self, verdict: Verdict) -> None:
+        """Keeps a verdict."""
+        path = self.verdict_path(verdict.assignment, verdict.student)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, verdict.to_json())
+
+
+def open_course(folder: Path | None) -> Course:
+    """The course in `folder`; None stands for the current folder, or else for the one that comes with the project.
+
+    Raises `InputError` where there is none, `MissingPackageError` without nbgrader.
+    """
+    if not is_installed("nbgrader"):
+        raise MissingPackageError(f"this needs nbgrader: {install_command('classroom')}")
+    if folder is None:
+        folder = Path.cwd() if (Path.cwd() / CONFIG).exists() else OUR_COURSE
+    if not (folder / CONFIG).exists():
+        raise InputError(f"{folder} is not a course: it has no {CONFIG}; copy tutorials/assignments to start one")
+    return Course(folder.resolve())
+
+
+@contextmanager
+def nbgrader_api(course: Course, submitted: Path | None = None) -> Iterator[Any]:
+    """nbgrader's programming interface for the course, with the configuration that its command line would read."""
+    from nbgrader.apps.api import NbGraderAPI
+    from nbgrader.coursedir import CourseDirectory
+    from traitlets.config import PyFileConfigLoader
+
+    config = PyFileConfigLoader(CONFIG, path=str(course.folder)).load_config()
+    config.CourseDirectory.root = str(course.folder)
+    if submitted is not None:
+        config.CourseDirectory.submitted_directory = str(submitted)
+        config.Judged.ready = True
+    log = logging.getLogger("traitlets")
+    before, level = log.propagate, log.level
+    log.propagate = False
+    try:
+        api = NbGraderAPI(CourseDirectory(config=config), config=config)
+        yield api
+    finally:
+        log.propagate = before
+        log.setLevel(level)
+
+
+def _must(result: dict[str, Any], what: str) -> None:
+    if not result["success"]:
+        reason = (result.get("log") or result.get("error") or "").strip().splitlines() or ["no reason given"]
+        raise InputError(f"nbgrader could not {what}: {reason[-1]}")
+
+
+def release(course: Course, names: list[str] | None = None) -> list[Path]:
+    """Builds the source notebooks, and from them what students get; returns the released notebooks.
+
+    Raises `InputError` for a source that makes no sense.
+    """
+    from nbformat import NO_CONVERT, from_dict, validate, writes
+
+    made = []
+    for assignment in course.assignments(names):
+        folder = course.folder / assignment.name
+        target = course.source(assignment.name)
+        if (folder / "notebook.py").exists():
+            notebook = from_dict(build_source(folder))
+            validate(notebook)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / "assignment.toml", target.parent / "assignment.toml")
+            write_text(target, writes(notebook, NO_CONVERT) + "\n")
+            if (folder / "files").is_dir():
+                shutil.copytree(folder / "files", target.parent, dirs_exist_ok=True)
+        with nbgrader_api(course) as api:
+            _must(api.generate_assignment(assignment.name), f"make the student version of {assignment.name}")
+        made.append(course.release(assignment.name) / f"{assignment.name}.ipynb")
+    return made
+
+
+def submissions(course: Course, assignments: list[Assignment], students: list[str] | None) -> list[tuple[str, str]]:
+    """The (assignment, student) pairs for which something was handed in.
+
+    Raises `InputError` for a student who handed in nothing at all.
+    """
+    known = course.students()
+    for student in students or []:
+        if student not in known:
+            raise InputError(f"there is no student {student!r} in {course.folder / 'submitted'} or students.csv")
+    return [
+        (assignment.name, student)
+        for assignment in assignments
+        for student in students or known
+        if course.submission(assignment.name, student).is_dir()
+    ]
+
+
+def grade(
+    course: Course,
+    names: list[str] | None = None,
+    students: list[str] | None = None,
+    *,
+    jobs: int | None = None,
+    again: bool = False,
+    report: Report = lambda line: None,
+) -> list[Verdict]:
+    """Grades every submission of these assignments, `jobs` at a time, and enters the marks into nbgrader's gradebook.
+
+    What was graded and has not changed is not run again, unless `again`. `report` is told of each verdict.
+    Raises `InputError` where nothing was handed in or an assignment was never released.
+    """
+    assignments = course.assignments(names)
+    pairs = submissions(course, assignments, students)
+    if not pairs:
+        raise InputError(
+            f"nothing was handed in: {course.folder / 'submitted'}/STUDENT/{assignments[0].name} is missing"
+        )
+    for name in {name for name, _ in pairs}:
+        if not (course.release(name) / f"{name}.ipynb").exists() or not course.source(name).exists():
+            raise InputError(f"{name} was never released; run resnet-twins classroom release {name}")
+    course.seed()
+    verdicts = []
+    for verdict in _run_all(course, pairs, jobs or os.cpu_count() or 1, again):
+        report(summary(verdict))
+        verdicts.append(verdict)
+    verdicts.sort(key=lambda verdict: (verdict.assignment, verdict.student))
+    _enter(course, verdicts, report)
+    return verdicts
+
+
+def summary(verdict: Verdict) -> str:
+    """One line on a verdict."""
+    scores = [mark.score for mark in verdict.marks if mark.score is not None]
+    points = sum(mark.points for mark in verdict.marks if mark.score is not None)
+    words = [f"{verdict.student} {verdict.assignment}: {sum(scores):g} of {points:g} points by machine"]
+    for name in ("failed", "tampered", "look"):
+        found = getattr(verdict, name)
+        if found:
+            words.append(f"{name}: {found[0]}" + (f" and {len(found) - 1} more" if len(found) > 1 else ""))
+    return "; ".join(words)
+
+
+def _run_all(course: Course, pairs: list[tuple[str, str]], jobs: int, again: bool) -> Iterator[Verdict]:
+    if jobs == 1 or len(pairs) == 1:
+        for pair in pairs:
+            yield _one(course.folder, *pair, again)
+        return
+    with ProcessPoolExecutor(min(jobs, len(pairs)), mp_context=get_context("spawn")) as pool:
+        futures = {pool.submit(_one, course.folder, *pair, again): pair for pair in pairs}
+        for future in as_completed(futures):
+            try:
+                yield future.result()
+            except BrokenProcessPool:
+                yield _ungraded(course, *futures[future], "the grading process ended; grade again with --jobs 1")
+
+
+def _one(folder: Path, assignment: str, student: str, again: bool) -> Verdict:
+    course = Course(folder)
+    try:
+        return course.verdict(assignment, student, again=again)
+    except Exception as error:  # a class must not wait for one submission
+        return _ungraded(course, assignment, student, f"the grader failed: {type(error).__name__}: {error}")
+
+
+def _ungraded(course: Course, assignment: str, student: str, why: str) -> Verdict:
+    """A verdict without marks: a person must look."""
+    source, handed_out = read_notebook(course.source(assignment)), course.release(assignment) / f"{assignment}.ipynb"
+    verdict = Verdict(student=student, assignment=assignment, digest="", failed=[why])
+    verdict.marks = [Mark(task=task.name, points=task.points, score=None, note=why) for task in find_tasks(source)]
+    verdict.cells = read_notebook(handed_out)["cells"]
+    course.write_verdict(verdict)
+    return verdict
+
+
+def _enter(course: Course, verdicts: list[Verdict], report: Report) -> None:
+    """Enters the marks into the gradebook: nbgrader reads well-formed copies, never what was handed in."""
+    with tempfile.TemporaryDirectory() as place:
+        for verdict in verdicts:
+            folder = Path(place) / verdict.student / verdict.assignment
+            folder.mkdir(parents=True)
+            write_text(folder / f"{verdict.assignment}.ipynb", json.dumps(_clean(verdict)))
+            stamp = course.submission(verdict.assignment, verdict.student) / "timestamp.txt"
+            if stamp.is_file() and not stamp.is_symlink() and stamp.stat().st_size < 100:
+                shutil.copyfile(stamp, folder / "timestamp.txt")
+        with nbgrader_api(course, Path(place)) as api:
+            for verdict in verdicts:
+                result = api.autograde(verdict.assignment, verdict.student)
+                if not result["success"]:
+                    _write_failure(course, verdict, result, report)
+
+
+def _write_failure(course: Course, verdict: Verdict, result: dict[str, Any], report: Report) -> None:
+    lines = (result.get("log") or result.get("error") or "").strip().splitlines() or ["no reason given"]
+    verdict.failed.append(f"nbgrader could not enter the marks: {lines[-1]}")
+    course.write_verdict(verdict)
+    report(summary(verdict))
+
+
+def _clean(verdict: Verdict) -> Cell:
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    return {"cells": verdict.cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}

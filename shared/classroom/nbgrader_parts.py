@@ -1,0 +1,62 @@
+"""What nbgrader is given of ours: the student version, the judged notebook, and marks that must be explicit.
+
+`tutorials/assignments/nbgrader_config.py` puts these in place of nbgrader's own, so that its command line and its
+pages in Jupyter grade in the same way as `resnet-twins classroom grade`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nbformat import from_dict
+from nbgrader.preprocessors import ClearSolutions, NbGraderPreprocessor, SaveAutoGrades
+from nbgrader.utils import is_grade, is_solution
+from traitlets import Bool, Unicode
+
+from shared.classroom.course import open_course
+
+
+class StudentVersion(ClearSolutions):
+    """Takes the solutions out; an answer that starts as something, a program to mend say, starts as that."""
+
+    def preprocess_cell(self, cell: Any, resources: Any, cell_index: int) -> tuple[Any, Any]:
+        """One cell."""
+        starts = cell.metadata.pop("starts", None)
+        if starts is None:
+            return super().preprocess_cell(cell, resources, cell_index)
+        cell.source = starts
+        return cell, resources
+
+
+class Judged(NbGraderPreprocessor):
+    """Stands where nbgrader would execute: takes the notebook that ran in the sandbox, with the judge's scores."""
+
+    course = Unicode(help="The folder of the course.").tag(config=True)
+    ready = Bool(False, help="Take the last verdict as it is, without looking whether anything changed.").tag(
+        config=True
+    )
+
+    def preprocess(self, nb: Any, resources: Any) -> tuple[Any, Any]:
+        """The whole notebook."""
+        found = resources["nbgrader"]
+        course, pair = open_course(Path(self.course)), (found["assignment"], found["student"])
+        verdict = (course.read_verdict(*pair) if self.ready else None) or course.verdict(*pair)
+        nb.cells = [from_dict(cell) for cell in verdict.cells]
+        return nb, resources
+
+
+class SaveMarks(SaveAutoGrades):
+    """Saves the scores. Where nbgrader would give full marks to a silent cell, a person is asked instead."""
+
+    def _add_score(self, cell: Any, resources: Any) -> None:
+        explicit = any(output.output_type == "execute_result" for output in cell.get("outputs", []))
+        if is_solution(cell) or explicit:
+            super()._add_score(cell, resources)
+            return
+        assert is_grade(cell)
+        name = cell.metadata["nbgrader"]["grade_id"]
+        grade = self.gradebook.find_grade(name, self.notebook_id, self.assignment_id, self.student_id)
+        grade.auto_score = None
+        grade.needs_manual_grade = True
+        self.gradebook.db.commit()

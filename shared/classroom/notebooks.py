@@ -1,0 +1,292 @@
+"""The form of an assignment: from a folder of plain text to a notebook, and from a submission back to its answers.
+
+An assignment is a folder with `assignment.toml` (what it is), `notebook.py` (text, solutions and tests, in jupytext's
+`py:percent` form), `wrong.py` (wrong answers that `selftest` plants) and `teacher.md`. The marks on a cell say what it
+is for; `nbgrader_cell` turns them into what nbgrader knows:
+
+    # %% answer="output_size"                     the student writes it; solutions between the usual marks
+    # %% starts="output_size"                     what the cell of that answer holds at first, instead of a stub
+    # %% test="output_size" points=3              visible tests, and hidden ones between the usual marks
+    # %% [markdown] written="curve" points=2      answered in words, marked by a person
+    # %%                                          everything else can be read and run, not changed
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shared.errors import InputError
+
+HIDDEN = re.compile(r"^### BEGIN HIDDEN TESTS$.*?^### END HIDDEN TESTS$\n?", re.M | re.S)
+BUILT = Path(__file__).parents[2] / "tutorials" / "assignments" / "release"
+SHIPPED = Path(__file__).parents[1] / "assets" / "assignments"
+MAX_BYTES = 100_000_000  # of a submitted notebook
+Cell = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """What `assignment.toml` says. `hides` names packages that are out of sight while students' code is graded."""
+
+    name: str
+    title: str
+    about: str
+    minutes: int
+    builds_on: tuple[int, ...]
+    goals: tuple[str, ...]
+    hides: tuple[str, ...] = ()
+    seconds: int = 120
+    gigabytes: float = 4.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A graded cell. `hidden` is the text of its hidden tests; a written answer has none and is marked by a person."""
+
+    name: str
+    points: float
+    hidden: str
+    written: bool
+
+
+def read_assignment(folder: Path) -> Assignment:
+    """Read `assignment.toml`.
+
+    Raises `InputError` if it is missing or has an unknown or missing field.
+    """
+    path = folder / "assignment.toml"
+    try:
+        fields = tomllib.loads(path.read_text(encoding="utf-8"))
+        fields |= {key: tuple(value) for key, value in fields.items() if isinstance(value, list)}
+        return Assignment(name=folder.name, **fields)
+    except (OSError, tomllib.TOMLDecodeError, TypeError) as error:
+        raise InputError(f"{path} does not describe an assignment: {error}") from error
+
+
+def nbgrader_cell(cell: Cell, number: int, starts: dict[str, str]) -> Cell:
+    """One cell of the source notebook, from a cell whose metadata are the marks of `notebook.py`."""
+    marks = cell["metadata"]
+    kind = next((mark for mark in ("answer", "test", "written") if mark in marks), None)
+    identity = f"cell-{number:02d}" if kind is None else f"test_{marks['test']}" if kind == "test" else marks[kind]
+    nbgrader: dict[str, Any] = {
+        "grade": kind in ("test", "written"),
+        "grade_id": identity,
+        "locked": kind in (None, "test"),
+        "schema_version": 3,
+        "solution": kind in ("answer", "written"),
+        "task": False,
+    }
+    if nbgrader["grade"]:
+        nbgrader["points"] = marks["points"]
+    metadata: dict[str, Any] = {"nbgrader": nbgrader}
+    if kind == "answer" and marks["answer"] in starts:
+        metadata["starts"] = starts[marks["answer"]]
+    made: Cell = {"cell_type": cell["cell_type"], "id": identity, "metadata": metadata, "source": cell["source"]}
+    if cell["cell_type"] == "code":
+        made |= {"execution_count": None, "outputs": []}
+    return made
+
+
+def opening(assignment: Assignment, tasks: list[tuple[str, float]]) -> str:
+    """The first cell: title, goals, time, what it builds on, and the points of each task."""
+    tutorials = " and ".join(map(str, assignment.builds_on))
+    lines = [
+        f"# {assignment.title}",
+        "",
+        f"*{assignment.about}*",
+        "",
+        "**After this assignment you can**",
+        "",
+        *(f"- {goal}" + (";" if goal != assignment.goals[-1] else ".") for goal in assignment.goals),
+        "",
+        f"**Time:** about {assignment.minutes} minutes. "
+        f"**Builds on:** tutorial{'s' if len(assignment.builds_on) > 1 else ''} {tutorials}.",
+        "",
+        "| task | points |",
+        "| --- | ---: |",
+        *(f"| {name} | {points:g} |" for name, points in tasks),
+        f"| **together** | **{sum(points for _, points in tasks):g}** |",
+        "",
+        "Write only into the cells that say so; the others are put back before grading. Run the cell of tests after "
+        "each answer: a test that fails says what to look at. `resnet-twins assignment check` runs them all and counts "
+        "your points. Your teacher's grading asks your code about other inputs as well.",
+    ]
+    if assignment.hides:
+        lines += [
+            "",
+            f"While your work is graded, {' and '.join(assignment.hides)} cannot be imported: write it yourself.",
+        ]
+    return "\n".join(lines)
+
+
+def build_source(folder: Path) -> Cell:
+    """The source notebook of the assignment in `folder`, as plain data; needs jupytext.
+
+    Raises `InputError` where the marks of the cells make no sense.
+    """
+    import jupytext
+
+    assignment = read_assignment(folder)
+    cells = json.loads(jupytext.writes(jupytext.read(folder / "notebook.py"), fmt="ipynb"))["cells"]
+    for cell in cells:
+        cell["source"] = "".join(cell["source"])
+    starts = {cell["metadata"]["starts"]: cell["source"] for cell in cells if "starts" in cell["metadata"]}
+    cells = [cell for cell in cells if "starts" not in cell["metadata"]]
+    marked = [(cell["metadata"].get("test") or cell["metadata"].get("written"), cell) for cell in cells]
+    tasks = [(name, float(cell["metadata"].get("points", 0))) for name, cell in marked if name]
+    first = {"cell_type": "markdown", "metadata": {}, "source": opening(assignment, tasks)}
+    made = [nbgrader_cell(cell, number, starts) for number, cell in enumerate([first, *cells])]
+    identities = [cell["id"] for cell in made]
+    answers = {cell["metadata"].get("answer") for cell in cells}
+    problems = [
+        *(f"{name} stands for two cells" for name in sorted({i for i in identities if identities.count(i) > 1})),
+        *(f"starts={name!r} belongs to no answer" for name in sorted(starts.keys() - answers)),
+        *(f"{name} has no points" for name, points in tasks if points <= 0),
+        *(
+            f"the test {name} has no hidden tests"
+            for name, cell in marked
+            if cell["metadata"].get("test") and not HIDDEN.search(cell["source"])
+        ),
+    ]
+    if problems:
+        raise InputError(f"{folder / 'notebook.py'}: {'; '.join(problems)}")
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    return {"cells": made, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+
+
+def read_notebook(path: Path) -> Cell:
+    """A notebook file as plain data, with the text of each cell in one piece.
+
+    Raises `InputError` for what is missing, far too large, or not a notebook.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"{path.name} has {path.stat().st_size / 1e6:,.0f} MB; {MAX_BYTES / 1e6:.0f} is the limit")
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        for cell in notebook["cells"]:
+            source = cell["source"]
+            cell["source"] = source if isinstance(source, str) else "".join(source)
+            if cell["cell_type"] not in ("code", "markdown", "raw") or not isinstance(cell["metadata"], dict):
+                raise ValueError("a cell of no known kind")
+    except FileNotFoundError:
+        raise InputError(f"there is no notebook {path}") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{path.name} is not a notebook that can be read ({type(error).__name__}: {error})") from error
+    return dict(notebook)
+
+
+def identity(cell: Cell) -> str | None:
+    """The name by which nbgrader knows a cell, None for a cell that the student added."""
+    nbgrader = cell["metadata"].get("nbgrader")
+    name = nbgrader.get("grade_id") if isinstance(nbgrader, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def is_locked(cell: Cell) -> bool:
+    """Whether students may not change this cell of a source notebook."""
+    return not cell["metadata"]["nbgrader"]["solution"]
+
+
+def find_tasks(source: Cell) -> list[Task]:
+    """The graded cells of a source notebook, in order."""
+    found = []
+    for cell in source["cells"]:
+        nbgrader = cell["metadata"]["nbgrader"]
+        if nbgrader["grade"]:
+            hidden = HIDDEN.search(cell["source"])
+            text = "\n".join(hidden[0].splitlines()[1:-1]) if hidden else ""
+            points, written = float(nbgrader["points"]), bool(nbgrader["solution"])
+            found.append(Task(name=nbgrader["grade_id"], points=points, hidden=text, written=written))
+    return found
+
+
+def visible(source: str) -> str:
+    """The text of a cell without its hidden tests."""
+    return HIDDEN.sub("", source).rstrip()
+
+
+def merge(source: Cell, release: Cell, submission: Cell) -> tuple[Cell, list[str]]:
+    """The source notebook with the student's answers in it, and what was found changed that should not be.
+
+    Text, order and points of all locked cells are the teacher's, whatever the submission holds. Cells that the
+    student added stay behind the cell that they followed. The result has the metadata of `release`.
+    """
+    findings: list[str] = []
+    given: dict[str, Cell] = {}
+    added: dict[str | None, list[Cell]] = {None: []}
+    known = [name for cell in release["cells"] if (name := identity(cell))]
+    last: str | None = None
+    order: list[str] = []
+    for cell in submission["cells"]:
+        name = identity(cell)
+        if name in known and name not in given:
+            last = name
+            order.append(name)
+            given[name] = cell
+            added[name] = []
+            continue
+        if name in known:
+            findings.append(f"{name} is there twice")
+        elif name is not None:
+            findings.append(f"an unknown graded cell, {name[:40]!r}")
+        if cell["source"].strip():
+            added[last].append({"cell_type": cell["cell_type"], "metadata": {}, "source": cell["source"]})
+    if order != [name for name in known if name in given]:
+        findings.append("the cells were moved")
+    cells = list(added[None])
+    for mine, theirs in zip(source["cells"], release["cells"], strict=True):
+        name = identity(theirs) or ""
+        kept = copy.deepcopy(theirs) | {"source": mine["source"]}
+        answer = given.get(name)
+        graded = bool(theirs["metadata"]["nbgrader"]["grade"])
+        if answer is None:
+            if theirs["cell_type"] == "code" or graded:
+                findings.append(f"{name} was deleted")
+        elif not is_locked(mine):
+            kept["source"] = answer["source"]
+        elif theirs["cell_type"] == "code" and _words(answer["source"]) != _words(theirs["source"]):
+            findings.append(f"{name} was edited")
+        if answer is not None and graded and _points(answer) != _points(theirs):
+            findings.append(f"the points of {name} were changed")
+        if answer is None and not is_locked(mine):
+            kept["source"] = theirs["source"]
+        cells += [kept, *added.get(name, [])]
+    for number, cell in enumerate(cells):
+        cell.setdefault("id", f"added-{number}")
+        if cell["cell_type"] == "code":
+            cell |= {"execution_count": None, "outputs": []}
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    return {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}, findings
+
+
+def _words(text: str) -> list[str]:
+    return text.split()  # other editors change line ends and trailing spaces
+
+
+def _points(cell: Cell) -> Any:
+    nbgrader = cell["metadata"].get("nbgrader")
+    return nbgrader.get("points") if isinstance(nbgrader, dict) else None
+
+
+def find_release(name: str) -> Path:
+    """The folder with the student version of an assignment; its number will do for a name.
+
+    Raises `InputError` for an unknown one, with the names there are.
+    """
+    folders = release_folders()
+    for folder in folders:
+        if name in (folder.name, folder.name.split("_")[0], folder.name.split("_")[0].lstrip("a")):
+            return folder
+    raise InputError(f"there is no assignment {name!r}; there are {', '.join(folder.name for folder in folders)}")
+
+
+def release_folders() -> list[Path]:
+    """The folders of all assignments in their student version: of the clone, or as they come with the package."""
+    root = BUILT if BUILT.is_dir() else SHIPPED
+    return sorted(folder for folder in root.glob("*") if (folder / f"{folder.name}.ipynb").exists())

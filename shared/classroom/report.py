@@ -1,0 +1,204 @@
+"""What a teacher sees after grading: a table of points as CSV, and a page with everything that needs a look."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from shared.classroom.course import Course, nbgrader_api
+from shared.classroom.grading import Verdict
+from shared.classroom.notebooks import Assignment, Task, find_tasks, read_notebook
+from shared.errors import InputError
+from shared.files import write_text
+
+FLAGS = {
+    "missing": "Nothing was handed in",
+    "failed": "A process ended or had to be ended, or a file could not be read",
+    "tampered": "Cells that are not the student's were changed; they were put back before grading",
+    "look": "A person should look",
+    "written": "Written answers wait for a mark",
+}
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; padding: 0 1rem; color: #1a1a1a; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.25rem; margin-top: 2.2rem; } h3 { font-size: 1rem; margin-bottom: .3rem; }
+table { border-collapse: collapse; margin: .8rem 0; } th, td { padding: .25rem .6rem; border-bottom: 1px solid #ccc; }
+th { text-align: left; vertical-align: bottom; } td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
+tr.sum td { border-top: 2px solid #444; font-weight: 600; } code { font-size: .92em; }
+.flag { border: 1px solid #555; border-radius: .6em; padding: 0 .5em; font-size: .82em; white-space: nowrap; }
+ul { margin: .2rem 0 .8rem; } .scroll { overflow-x: auto; } caption { text-align: left; color: #555; }
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One student and one assignment. `marks` has None where a person still has to mark."""
+
+    student: str
+    marks: dict[str, float | None]
+    flags: dict[str, list[str]] = field(default_factory=dict)
+    sandboxed: bool = True
+
+    @property
+    def total(self) -> float:
+        """The points there are so far."""
+        return sum(mark for mark in self.marks.values() if mark is not None)
+
+
+def collect(course: Course, assignment: Assignment) -> tuple[list[Task], list[Line]]:
+    """The tasks of an assignment, and a line for every student of the class: marks as they are in the gradebook.
+
+    Raises `InputError` if the assignment was never released.
+    """
+    if not course.source(assignment.name).exists():
+        raise InputError(f"{assignment.name} was never released; run resnet-twins classroom release {assignment.name}")
+    tasks = find_tasks(read_notebook(course.source(assignment.name)))
+    lines = []
+    with nbgrader_api(course) as api, api.gradebook as gradebook:
+        for student in course.students():
+            verdict = course.read_verdict(assignment.name, student)
+            marks: dict[str, float | None] = dict.fromkeys(task.name for task in tasks)
+            flags: dict[str, list[str]] = {}
+            if verdict is None:
+                given = course.submission(assignment.name, student).is_dir()
+                flags["look" if given else "missing"] = ["not graded yet"] if given else ["nothing was handed in"]
+                lines.append(Line(student=student, marks=marks, flags=flags))
+                continue
+            try:
+                for notebook in gradebook.find_submission(assignment.name, student).notebooks:
+                    for grade in notebook.grades:
+                        marked = grade.manual_score is not None
+                        waits = grade.needs_manual_grade and not marked
+                        marks[grade.name] = None if waits else grade.score
+            except Exception:  # nbgrader's MissingEntry: the marks could not be entered
+                flags["failed"] = ["the gradebook has no entry"]
+            lines.append(_line(student, tasks, marks, flags, verdict))
+    return tasks, lines
+
+
+def _line(
+    student: str, tasks: list[Task], marks: dict[str, float | None], flags: dict[str, list[str]], verdict: Verdict
+) -> Line:
+    written = {task.name for task in tasks if task.written}
+    waiting = [name for name, mark in marks.items() if mark is None]
+    found = {name: [*flags.get(name, []), *getattr(verdict, name)] for name in ("failed", "tampered", "look")}
+    listed = " ".join(found["look"])
+    found["look"] += [f"{name} has no mark" for name in waiting if name not in written and name not in listed]
+    found["written"] = [name for name in waiting if name in written]
+    flags = {name: reasons for name, reasons in found.items() if reasons}
+    return Line(student=student, marks=marks, flags=flags, sandboxed=verdict.sandboxed)
+
+
+def to_csv(assignment: Assignment, tasks: Sequence[Task], lines: Sequence[Line]) -> str:
+    """One row a student: points per task (empty: a person has to mark), total, most there could be, what to look at."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    names = [task.name.removeprefix("test_") for task in tasks]
+    writer.writerow(["assignment", "student", *names, "total", "of", "flags", "notes"])
+    for line in lines:
+        marks = [line.marks[task.name] for task in tasks]
+        notes = "; ".join(f"{flag}: {reason}" for flag, reasons in line.flags.items() for reason in reasons)
+        cells = [_safe(line.student), *("" if mark is None else f"{mark:g}" for mark in marks), f"{line.total:g}"]
+        most = f"{sum(task.points for task in tasks):g}"
+        writer.writerow([assignment.name, *cells, most, " ".join(line.flags), _safe(notes)])
+    return stream.getvalue()
+
+
+def _safe(text: str) -> str:
+    """Text that a spreadsheet will not take for a formula."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+
+
+def to_page(found: Sequence[tuple[Assignment, Sequence[Task], Sequence[Line]]]) -> str:
+    """The page for the teacher, complete in one file."""
+    parts = ["<h1>Grading report</h1>"]
+    if any(not line.sandboxed for _, _, lines in found for line in lines):
+        parts.append("<p><strong>Some submissions ran without a sandbox</strong>, with the rights of who graded.</p>")
+    for assignment, tasks, lines in found:
+        parts += [f"<h2>{html.escape(assignment.title)}</h2>", _table(assignment, tasks, lines), *_look(lines)]
+    head = '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Grading report</title>'
+    policy = "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+    return f"{head}{policy}<style>{STYLE}</style></head><body>{''.join(parts)}</body></html>\n"
+
+
+def _table(assignment: Assignment, tasks: Sequence[Task], lines: Sequence[Line]) -> str:
+    heads = "".join(f'<th class="n">{html.escape(task.name.removeprefix("test_"))}</th>' for task in tasks)
+    rows = []
+    for line in lines:
+        marks = "".join(f'<td class="n">{_mark(line.marks[task.name])}</td>' for task in tasks)
+        flags = " ".join(f'<span class="flag">{flag}</span>' for flag in line.flags)
+        name = html.escape(line.student)
+        rows.append(f'<tr><td>{name}</td>{marks}<td class="n"><b>{line.total:g}</b></td><td>{flags}</td></tr>')
+    most = "".join(f'<td class="n">{task.points:g}</td>' for task in tasks)
+    total = sum(task.points for task in tasks)
+    rows.append(f'<tr class="sum"><td>there are</td>{most}<td class="n">{total:g}</td><td></td></tr>')
+    means = []
+    for task in tasks:
+        marks_there = [mark for line in lines if (mark := line.marks[task.name]) is not None]
+        mean = f"{sum(marks_there) / len(marks_there):.1f}" if marks_there else "·"
+        means.append(f'<td class="n">{mean}</td>')
+    graded = [line.total for line in lines if any(mark is not None for mark in line.marks.values())]
+    mean = f"{sum(graded) / len(graded):.1f}" if graded else "·"
+    rows.append(f'<tr><td>mean of those marked</td>{"".join(means)}<td class="n">{mean}</td><td></td></tr>')
+    caption = f"{len(lines)} students; a dot: a person has to mark"
+    head = f'<tr><th>student</th>{heads}<th class="n">total</th><th></th></tr>'
+    table = f"<table><caption>{caption}</caption><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
+    return f'<div class="scroll">{table}</div>'
+
+
+def _mark(mark: float | None) -> str:
+    return "·" if mark is None else f"{mark:g}"
+
+
+def _look(lines: Sequence[Line]) -> list[str]:
+    parts = []
+    for flag, meaning in FLAGS.items():
+        found = [line for line in lines if flag in line.flags]
+        if found:
+            items = "".join(
+                f"<li><b>{html.escape(line.student)}</b>: {html.escape('; '.join(line.flags[flag]))}</li>"
+                for line in found
+            )
+            parts.append(f'<h3><span class="flag">{flag}</span> {meaning} ({len(found)})</h3><ul>{items}</ul>')
+    return parts
+
+
+def write_report(course: Course, names: list[str] | None, folder: Path) -> list[Path]:
+    """Writes NAME.csv for each released assignment with submissions, and report.html; returns the files.
+
+    Raises `InputError` if nothing was handed in, or a name is unknown.
+    """
+    found = []
+    for assignment in course.assignments(names):
+        given = any(course.submission(assignment.name, student).is_dir() for student in course.students())
+        if names or (given and course.source(assignment.name).exists()):
+            found.append((assignment, *collect(course, assignment)))
+    if not found:
+        raise InputError(f"there is nothing to report: {course.folder / 'submitted'} holds no submission")
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for assignment, tasks, lines in found:
+        written.append(folder / f"{assignment.name}.csv")
+        write_text(written[-1], to_csv(assignment, tasks, lines))
+    written.append(folder / "report.html")
+    write_text(written[-1], to_page(found))
+    return written
+
+
+def write_feedback(course: Course, names: list[str] | None) -> list[Path]:
+    """Writes a page for every graded student, feedback/STUDENT/NAME/NAME.html, without hidden tests; returns them."""
+    pages = []
+    for assignment in course.assignments(names):
+        for student in course.students():
+            if not (course.folder / "autograded" / student / assignment.name).is_dir():
+                continue
+            with nbgrader_api(course) as api:
+                result = api.generate_feedback(assignment.name, student)
+            page = course.folder / "feedback" / student / assignment.name / f"{assignment.name}.html"
+            if not result["success"] or not page.exists():
+                raise InputError(f"nbgrader could not write the feedback of {student} for {assignment.name}")
+            pages.append(page)
+    return pages

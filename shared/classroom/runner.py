@@ -1,0 +1,135 @@
+"""Runs a student's notebook inside the sandbox: cells as Jupyter would run them, and questions about the results.
+
+Started as a script, with nothing of this package at hand but `wire.py` beside it. It is told what to do on the
+pipe that was its standard input and answers on the one that was its standard output. Nothing it says is trusted:
+the student's code runs in this very process and may change all of it. That is why no expected value and no test
+ever comes here, only questions, and why the marks are given on the other side.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+MAX_TEXT = 20_000  # characters of printed output that a cell may keep
+MAX_PICTURES = 8  # for one cell
+MAX_PICTURE = 2_000_000  # characters of base64
+
+
+class Clipped(io.TextIOBase):
+    """A text stream that keeps the first characters and counts the rest, so that endless printing fills nothing."""
+
+    def __init__(self) -> None:
+        self.kept: list[str] = []
+        self.room = MAX_TEXT
+        self.dropped = 0
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Keep what there is room for."""
+        if self.room > 0:
+            self.kept.append(text[: self.room])
+        self.dropped += max(0, len(text) - max(0, self.room))
+        self.room -= len(text)
+        return len(text)
+
+    def text(self) -> str:
+        """What was kept, and how much was not."""
+        end = f"\n[{self.dropped:,} more characters were left out]\n" if self.dropped else ""
+        return "".join(self.kept) + end
+
+
+class Student:
+    """The student's notebook as questions see it: `student.output_size` is what the notebook calls `output_size`."""
+
+    def __init__(self, names: dict[str, Any]) -> None:
+        self._names = names
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name not in self._names:
+            raise NameError(f"the notebook does not define {name}")
+        return self._names[name]
+
+
+def run_cell(shell: Any, source: str) -> dict[str, Any]:
+    """Runs one cell; returns its outputs in the notebook format and the error it ended with, if any."""
+    from IPython.utils.capture import capture_output
+
+    printed, complaints = Clipped(), Clipped()
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = printed, complaints
+    try:
+        with capture_output(stdout=False, stderr=False, display=True) as shown:
+            result = shell.run_cell(source, store_history=False)
+    finally:
+        sys.stdout, sys.stderr = before
+    outputs: list[dict[str, Any]] = []
+    for name, stream in (("stdout", printed), ("stderr", complaints)):
+        if stream.kept:
+            outputs.append({"output_type": "stream", "name": name, "text": stream.text()})
+    for rich in shown.outputs[:MAX_PICTURES]:
+        data = {kind: rich.data[kind] for kind in ("text/plain", "image/png") if kind in rich.data}
+        if "text/plain" in data:
+            data["text/plain"] = str(data["text/plain"])[:MAX_TEXT]
+        if len(data.get("image/png", "")) <= MAX_PICTURE and data:
+            outputs.append({"output_type": "display_data", "data": data, "metadata": {}})
+    error = result.error_before_exec or result.error_in_exec
+    return {"outputs": outputs, "error": None if error is None else describe(error)}
+
+
+def describe(error: BaseException) -> str:
+    """The last line of a traceback, with the line of the student's code it came from unless the text says it all."""
+    text = traceback.format_exception_only(error)[-1].strip()[:500]
+    if isinstance(error, AssertionError) and str(error):
+        return text
+    lines = [entry.line for entry in traceback.extract_tb(error.__traceback__) if "ipython-input" in entry.filename]
+    return f"{text} (in: {lines[-1].strip()})" if lines and lines[-1] else text
+
+
+def answer(names: dict[str, Any], source: str, function: str, inputs: dict[str, Any]) -> Any:
+    """Runs a question, a function given as source text, on the student's names."""
+    space: dict[str, Any] = {"__name__": "question"}
+    exec(compile(source, "<question>", "exec"), space)
+    return space[function](Student(names), **inputs)
+
+
+def main() -> None:
+    """Serves requests until the other side closes the pipe."""
+    sys.path.insert(0, str(Path(__file__).parent))
+    import wire
+
+    requests = os.fdopen(os.dup(0), "rb")
+    replies = os.fdopen(os.dup(1), "wb")
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 0)
+    os.dup2(2, 1)  # what C code prints goes where errors go: a log that is clipped
+    sys.path.pop(0)
+    sys.path.insert(0, "")  # a notebook imports what lies beside it
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+    shell = InteractiveShell.instance()
+    wire.send(replies, wire.to_bytes({"ready": True}))
+    while (message := wire.receive(requests)) is not None:
+        request = wire.from_bytes(message)
+        try:
+            if request["do"] == "cell":
+                reply = run_cell(shell, request["source"])
+            else:
+                value = answer(shell.user_ns, request["source"], request["function"], request["inputs"])
+                reply = {"value": value, "error": None}
+            data = wire.to_bytes(reply)
+        except BaseException as error:
+            data = wire.to_bytes({"value": None, "outputs": [], "error": describe(error)})
+        wire.send(replies, data)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,443 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %%
+import os
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # TensorFlow's messages at the start
+
+import keras
+import torch
+from torch import nn
+
+# %% [markdown]
+# The functions that you write here compute with whole numbers only: no framework is needed inside
+# them. The tests build the real layer and look whether you were right. These two helpers do that;
+# read them.
+
+
+# %%
+def torch_size(size, kernel_size, stride, padding):
+    """Height of what a PyTorch convolution makes of a picture with `size` rows."""
+    layer = nn.Conv2d(1, 1, kernel_size, stride, padding)
+    return layer(torch.zeros(1, 1, size, size)).shape[2]
+
+
+def keras_size(size, kernel_size, stride):
+    """Height of what a Keras convolution with padding="same" makes of a picture with `size` rows."""
+    layer = keras.layers.Conv2D(1, kernel_size, strides=stride, padding="same")
+    return layer.compute_output_shape((1, size, size, 1))[1]
+
+
+# %% [markdown]
+# ## Task 1: `output_size`
+#
+# A convolution with `padding` zeros on **both** sides of a row of `size` pixels: how many numbers
+# come out? The kernel starts at the left end of the padded row and moves by `stride`. A position at
+# which it would reach over the right end does not count.
+
+
+# %% answer="output_size"
+def output_size(size, kernel_size, stride, padding):
+    """How many positions the kernel has."""
+    ### BEGIN SOLUTION
+    return (size + 2 * padding - kernel_size) // stride + 1
+    ### END SOLUTION
+
+
+# %% test="output_size" points=3
+for case in [(32, 3, 1, 1), (32, 1, 1, 0), (10, 5, 1, 2)]:
+    yours, real = output_size(*case), torch_size(*case)
+    assert yours == real, (
+        f"output_size{case} is {yours}, but the real layer gives {real}. Draw a row of five pixels "
+        "and the positions of a kernel of three."
+    )
+for case in [(224, 7, 2, 3), (7, 3, 2, 1), (8, 3, 2, 1), (9, 2, 3, 0)]:
+    yours, real = output_size(*case), torch_size(*case)
+    assert yours == real, (
+        f"output_size{case} is {yours}, but the real layer gives {real}. With a stride the last step "
+        "may not fit: which way do you round, and do you add the first position before or after?"
+    )
+assert type(output_size(32, 3, 1, 1)) is int, (
+    "A number of pixels is an int; / makes a float, // does not."
+)
+### BEGIN HIDDEN TESTS
+from shared.classroom.exam import exam
+
+
+def windows(size, kernel_size, stride, padding):
+    """Counts the positions one by one."""
+    return len(range(0, size + 2 * padding - kernel_size + 1, stride))
+
+
+with exam.part(1, "stride 1"):
+    for _ in range(20):
+        kernel = int(exam.rng.integers(1, 8))
+        case = (int(exam.rng.integers(kernel, 60)), kernel, 1, int(exam.rng.integers(0, 5)))
+        exam.equal(exam.call("output_size", *case), windows(*case), f"output_size{case}")
+with exam.part(2, "other strides, also where the last step does not fit"):
+    for _ in range(40):
+        kernel = int(exam.rng.integers(1, 8))
+        stride = int(exam.rng.integers(2, 5))
+        case = (int(exam.rng.integers(kernel, 60)), kernel, stride, int(exam.rng.integers(0, 5)))
+        exam.equal(exam.call("output_size", *case), windows(*case), f"output_size{case}")
+exam.score()
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## Task 2: `same_padding`
+#
+# Keras with `padding="same"` chooses the zeros itself: as many as are needed so that `size /
+# stride` numbers come out, rounded **up**. If their number is odd, the extra zero goes to the
+# **right**. Return `(left, right)`.
+#
+# Two things to think of: with a stride some rows need no zeros at all, and a number of zeros cannot
+# be negative.
+
+
+# %% answer="same_padding"
+def same_padding(size, kernel_size, stride):
+    """The zeros that padding="same" puts to the left and to the right."""
+    ### BEGIN SOLUTION
+    outputs = -(-size // stride)
+    zeros = max(0, (outputs - 1) * stride + kernel_size - size)
+    return zeros // 2, zeros - zeros // 2
+    ### END SOLUTION
+
+
+# %% test="same_padding" points=3
+for case in [(32, 3, 1), (32, 5, 1), (7, 3, 2), (224, 7, 2), (9, 2, 2)]:
+    left, right = same_padding(*case)
+    size, kernel_size, stride = case
+    assert (size + left + right - kernel_size) // stride + 1 == keras_size(*case), (
+        f"with the {left} + {right} zeros of same_padding{case} the size is not the "
+        f"{keras_size(*case)} of the real layer."
+    )
+assert same_padding(8, 3, 2) == (0, 1), (
+    f"same_padding(8, 3, 2) is {same_padding(8, 3, 2)}. Four numbers must come out: the last kernel "
+    "starts at pixel 6 and reaches one pixel over the end. Where does the single zero go?"
+)
+assert same_padding(8, 1, 2) == (0, 0), (
+    f"same_padding(8, 1, 2) is {same_padding(8, 1, 2)}. A kernel of one pixel never reaches over the "
+    "end."
+)
+
+
+### BEGIN HIDDEN TESTS
+def zeros_of_same(size, kernel_size, stride):
+    """Adds zeros one at a time, to the right first, until enough numbers come out."""
+    left = right = 0
+    while (
+        len(range(0, size + left + right - kernel_size + 1, stride)) < (size + stride - 1) // stride
+    ):
+        left, right = (left, right + 1) if left == right else (left + 1, right)
+    return left, right
+
+
+with exam.part(1, "stride 1"):
+    for _ in range(20):
+        case = (int(exam.rng.integers(8, 60)), int(exam.rng.integers(1, 8)), 1)
+        exam.equal(exam.call("same_padding", *case), zeros_of_same(*case), f"same_padding{case}")
+with exam.part(2, "other strides, an odd number of zeros to the right, never a negative number"):
+    for _ in range(40):
+        case = (
+            int(exam.rng.integers(8, 60)),
+            int(exam.rng.integers(1, 8)),
+            int(exam.rng.integers(2, 5)),
+        )
+        exam.equal(exam.call("same_padding", *case), zeros_of_same(*case), f"same_padding{case}")
+exam.score()
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## Task 3: `conv_parameters`
+#
+# How many numbers does a square convolution learn? `bias` is `True` or `False`. With `groups` above
+# 1 the input channels are split into that many groups, and each output channel sees one group only.
+
+
+# %% answer="conv_parameters"
+def conv_parameters(in_channels, out_channels, kernel_size, bias, groups=1):
+    """The learned numbers of a convolution."""
+    ### BEGIN SOLUTION
+    weights = out_channels * (in_channels // groups) * kernel_size**2
+    return weights + (out_channels if bias else 0)
+    ### END SOLUTION
+
+
+# %% test="conv_parameters" points=3
+for case in [
+    (3, 64, 7, False),
+    (64, 64, 3, False),
+    (64, 256, 1, False),
+    (3, 8, 3, True),
+    (32, 64, 3, True, 8),
+]:
+    layer = nn.Conv2d(*case[:3], bias=case[3], groups=case[4] if len(case) > 4 else 1)
+    real = sum(p.numel() for p in layer.parameters())
+    assert conv_parameters(*case) == real, (
+        f"conv_parameters{case} is {conv_parameters(*case)}, the real layer has {real}: {layer}. "
+        "Look at the shapes of its weight and its bias."
+    )
+### BEGIN HIDDEN TESTS
+from torch import nn
+
+with exam.part(2, "with and without bias"):
+    for _ in range(20):
+        channels, out_channels, kernel = (int(n) for n in exam.rng.integers(1, 70, size=3))
+        kernel, bias = kernel % 7 + 1, bool(exam.rng.integers(2))
+        real = sum(
+            p.numel() for p in nn.Conv2d(channels, out_channels, kernel, bias=bias).parameters()
+        )
+        case = (channels, out_channels, kernel, bias)
+        exam.equal(exam.call("conv_parameters", *case), real, f"conv_parameters{case}")
+with exam.part(1, "groups"):
+    for _ in range(10):
+        groups = int(exam.rng.integers(2, 6))
+        channels, out_channels = (groups * int(n) for n in exam.rng.integers(1, 9, size=2))
+        real = sum(
+            p.numel() for p in nn.Conv2d(channels, out_channels, 3, groups=groups).parameters()
+        )
+        case = (channels, out_channels, 3, True, groups)
+        exam.equal(exam.call("conv_parameters", *case), real, f"conv_parameters{case}")
+exam.score()
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## Task 4: `batchnorm_parameters`
+#
+# A BatchNorm keeps several numbers for each channel. Return two counts: how many are **learned** by
+# gradients, and how many are **tracked**, that is, followed as running averages. (PyTorch also
+# counts the batches it has seen, one number for the whole layer. Leave that one out.)
+
+
+# %% answer="batchnorm_parameters"
+def batchnorm_parameters(channels):
+    """(learned, tracked) numbers of a BatchNorm."""
+    ### BEGIN SOLUTION
+    return 2 * channels, 2 * channels
+    ### END SOLUTION
+
+
+# %% test="batchnorm_parameters" points=1
+layer = keras.layers.BatchNormalization()
+layer.build((None, 8, 8, 64))
+assert len(batchnorm_parameters(64)) == 2, "Return two numbers: learned and tracked."
+learned, tracked = batchnorm_parameters(64)
+assert learned == sum(v.numpy().size for v in layer.trainable_variables), (
+    f"learned is {learned}. Print layer.trainable_variables of a Keras BatchNormalization."
+)
+assert tracked == sum(v.numpy().size for v in layer.non_trainable_variables), (
+    f"tracked is {tracked}. Print layer.non_trainable_variables of a Keras BatchNormalization."
+)
+### BEGIN HIDDEN TESTS
+with exam.part(1, "learned and tracked"):
+    for channels in exam.rng.integers(1, 500, size=10).tolist():
+        real = nn.BatchNorm2d(channels)
+        counts = [
+            sum(p.numel() for p in real.parameters()),
+            real.running_mean.numel() + real.running_var.numel(),
+        ]
+        exam.equal(
+            exam.call("batchnorm_parameters", channels), counts, f"batchnorm_parameters({channels})"
+        )
+exam.score()
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## Task 5: `conv_macs`
+#
+# A **multiply-add** (MAC) is one multiplication and one addition. Count those of a convolution
+# without bias on a square picture of `size` pixels a side. Every output number is a sum of
+# products: how many outputs, and how many products in each? You may use your own functions from
+# above.
+
+
+# %% answer="conv_macs"
+def conv_macs(size, in_channels, out_channels, kernel_size, stride, padding):
+    """The multiply-adds of a convolution without bias, for one picture of size x size pixels."""
+    ### BEGIN SOLUTION
+    positions = output_size(size, kernel_size, stride, padding) ** 2
+    return positions * conv_parameters(in_channels, out_channels, kernel_size, bias=False)
+    ### END SOLUTION
+
+
+# %% test="conv_macs" points=3
+for case, real in [((32, 3, 16, 3, 1, 1), 442_368), ((56, 64, 64, 1, 1, 0), 12_845_056)]:
+    assert conv_macs(*case) == real, (
+        f"conv_macs{case} is {conv_macs(*case)}, it should be {real}. Count the numbers that come "
+        "out, all channels of them, and the products in one of them."
+    )
+count = conv_macs(224, 3, 64, 7, 2, 3)
+assert count == 118_013_952, (
+    f"conv_macs(224, 3, 64, 7, 2, 3) is {count}, it should be 118013952. A stride of 2 leaves fewer "
+    "positions in both directions."
+)
+### BEGIN HIDDEN TESTS
+import torch
+
+
+def counted_macs(size, in_channels, out_channels, kernel_size, stride, padding):
+    """Lets PyTorch cut out all windows, and counts their numbers."""
+    unfold = nn.Unfold(kernel_size, padding=padding, stride=stride)
+    return unfold(torch.zeros(1, in_channels, size, size)).numel() * out_channels
+
+
+with exam.part(2, "stride 1"):
+    for _ in range(15):
+        size, channels, out_channels, kernel = (int(n) for n in exam.rng.integers(7, 30, size=4))
+        case = (size, channels, out_channels, kernel % 7 + 1, 1, int(exam.rng.integers(0, 4)))
+        exam.equal(exam.call("conv_macs", *case), counted_macs(*case), f"conv_macs{case}")
+with exam.part(1, "other strides"):
+    for _ in range(15):
+        size, channels, out_channels, kernel = (int(n) for n in exam.rng.integers(7, 30, size=4))
+        case = (size, channels, out_channels, kernel % 7 + 1, int(exam.rng.integers(2, 4)), 1)
+        exam.equal(exam.call("conv_macs", *case), counted_macs(*case), f"conv_macs{case}")
+exam.score()
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## Task 6: `basic_block_parameters`
+#
+# The basic block: a 3x3 convolution with the block's stride, BatchNorm, ReLU, another 3x3
+# convolution, BatchNorm, then the addition. No convolution has a bias. The shortcut is a projection
+# (a 1x1 convolution with BatchNorm) **where the shape changes**, in the number of channels or by
+# the stride, and costs nothing elsewhere. Count what is learned.
+
+
+# %% answer="basic_block_parameters"
+def basic_block_parameters(in_channels, out_channels, stride):
+    """The learned numbers of a basic block."""
+    ### BEGIN SOLUTION
+    norm, _ = batchnorm_parameters(out_channels)
+    total = conv_parameters(in_channels, out_channels, 3, bias=False) + norm
+    total += conv_parameters(out_channels, out_channels, 3, bias=False) + norm
+    if stride != 1 or in_channels != out_channels:
+        total += conv_parameters(in_channels, out_channels, 1, bias=False) + norm
+    return total
+    ### END SOLUTION
+
+
+# %% test="basic_block_parameters" points=3
+count = basic_block_parameters(64, 64, 1)
+assert count == 73_984, (
+    f"basic_block_parameters(64, 64, 1) is {count}, it should be 73984: two convolutions of 36864 and "
+    "two BatchNorms of 128. Nothing changes its shape here."
+)
+count = basic_block_parameters(64, 128, 2)
+assert count == 230_144, (
+    f"basic_block_parameters(64, 128, 2) is {count}, it should be 230144. How many channels go into "
+    "the second convolution? And what does the projection cost, with its BatchNorm?"
+)
+count = basic_block_parameters(64, 64, 2)
+assert count == 78_208, (
+    f"basic_block_parameters(64, 64, 2) is {count}, it should be 78208. The stride alone changes the "
+    "shape, too."
+)
+
+
+### BEGIN HIDDEN TESTS
+def real_block(in_channels, out_channels, stride):
+    """The learned numbers of the layers that PyTorch makes."""
+    sizes = [(in_channels, out_channels, 3), (out_channels, out_channels, 3)]
+    if stride != 1 or in_channels != out_channels:
+        sizes.append((in_channels, out_channels, 1))
+    layers = [
+        layer for size in sizes for layer in (nn.Conv2d(*size, bias=False), nn.BatchNorm2d(size[1]))
+    ]
+    return sum(p.numel() for layer in layers for p in layer.parameters())
+
+
+with exam.part(1, "the shape stays"):
+    for channels in exam.rng.integers(2, 60, size=6).tolist():
+        case = (channels, channels, 1)
+        exam.equal(
+            exam.call("basic_block_parameters", *case),
+            real_block(*case),
+            f"basic_block_parameters{case}",
+        )
+with exam.part(1, "the number of channels changes"):
+    for _ in range(8):
+        channels = int(exam.rng.integers(2, 60))
+        case = (channels, channels + int(exam.rng.integers(1, 60)), int(exam.rng.integers(1, 3)))
+        exam.equal(
+            exam.call("basic_block_parameters", *case),
+            real_block(*case),
+            f"basic_block_parameters{case}",
+        )
+with exam.part(1, "only the stride changes the shape"):
+    for channels in exam.rng.integers(2, 60, size=4).tolist():
+        case = (channels, channels, 2)
+        exam.equal(
+            exam.call("basic_block_parameters", *case),
+            real_block(*case),
+            f"basic_block_parameters{case}",
+        )
+exam.score()
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## Task 7: `network_parameters`
+#
+# A whole network of basic blocks for ImageNet: the stem (a 7x7 convolution from 3 to 64 channels
+# without bias, and BatchNorm), then four stages. Stage i has `depths[i]` blocks with 64, 128, 256
+# and 512 channels; the first block of stages 2 to 4 has stride 2, all others stride 1. At the end
+# one linear layer, with bias, makes `num_classes` numbers of the 512 averages. With `depths = [2,
+# 2, 2, 2]` this is ResNet-18.
+
+
+# %% answer="network_parameters"
+def network_parameters(depths, num_classes):
+    """The learned numbers of a network of basic blocks."""
+    ### BEGIN SOLUTION
+    total = conv_parameters(3, 64, 7, bias=False) + batchnorm_parameters(64)[0]
+    channels = 64
+    for stage, depth in enumerate(depths):
+        for block in range(depth):
+            stride = 2 if stage > 0 and block == 0 else 1
+            total += basic_block_parameters(channels, 64 * 2**stage, stride)
+            channels = 64 * 2**stage
+    return total + channels * num_classes + num_classes
+    ### END SOLUTION
+
+
+# %% test="network_parameters" points=4
+count = network_parameters([2, 2, 2, 2], 1000)
+assert count == 11_689_512, (
+    f"for ResNet-18 you count {count}, everybody else 11689512. The difference is "
+    f"{count - 11_689_512}: which layer has as many?"
+)
+count = network_parameters([3, 4, 6, 3], 1000)
+assert count == 21_797_672, (
+    f"for ResNet-34 you count {count}, everybody else 21797672. ResNet-18 was right: look at the "
+    "blocks after the first of each stage."
+)
+### BEGIN HIDDEN TESTS
+from shared.catalog import get_spec
+from shared.table import count_parameters
+
+with exam.part(2, "other depths"):
+    for _ in range(6):
+        depths = exam.rng.integers(1, 7, size=4).tolist()
+        real = count_parameters(get_spec("resnet18", depths=tuple(depths)))
+        exam.equal(
+            exam.call("network_parameters", depths, 1000),
+            real,
+            f"network_parameters({depths}, 1000)",
+        )
+with exam.part(2, "other numbers of classes"):
+    for _ in range(6):
+        depths, classes = exam.rng.integers(1, 7, size=4).tolist(), int(exam.rng.integers(2, 400))
+        real = count_parameters(get_spec("resnet18", depths=tuple(depths), num_classes=classes))
+        exam.equal(
+            exam.call("network_parameters", depths, classes),
+            real,
+            f"network_parameters({depths}, {classes})",
+        )
+exam.score()
+### END HIDDEN TESTS
