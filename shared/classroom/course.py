@@ -18,6 +18,7 @@ import os
 import secrets
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -172,8 +173,9 @@ def nbgrader_api(course: Course, submitted: Path | None = None) -> Iterator[Any]
     before, level = log.propagate, log.level
     log.propagate = False
     try:
-        api = NbGraderAPI(CourseDirectory(config=config), config=config)
-        yield api
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Object of type .* not in session")  # SQLAlchemy, of nbgrader
+            yield NbGraderAPI(CourseDirectory(config=config), config=config)
     finally:
         log.propagate = before
         log.setLevel(level)

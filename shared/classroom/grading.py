@@ -109,7 +109,7 @@ def grade(assignment: Assignment, source: Cell, release: Path, folder: Path, *, 
     verdict = Verdict(student=student, assignment=assignment.name, digest=digest(folder, seed, source))
     verdict.sandboxed = not why_not()
     try:
-        submission = read_notebook(folder / f"{assignment.name}.ipynb")
+        submission = read_notebook(_find_notebook(folder, assignment, verdict))
         own = {name for cell in submission["cells"] if (name := identity(cell))}
         if not own & {task.name for task in tasks}:
             verdict.failed.append("the notebook holds none of the assignment's graded cells")
@@ -124,10 +124,26 @@ def grade(assignment: Assignment, source: Cell, release: Path, folder: Path, *, 
         _run(assignment, tasks, merged, files, release.parents[1], seed, verdict)
     else:
         verdict.marks = [Mark(task=t.name, points=t.points, score=None if t.written else 0.0) for t in tasks]
+        _show(merged, {mark.task: mark for mark in verdict.marks}, {})
     verdict.look += [f"{mark.task}: {mark.note}" for mark in verdict.marks if mark.score is None and mark.note]
     verdict.cells = merged["cells"]
     verdict.seconds = round(time.monotonic() - started, 1)
     return verdict
+
+
+def _find_notebook(folder: Path, assignment: Assignment, verdict: Verdict) -> Path:
+    """The notebook that was handed in; a single one under another name will do, and is mentioned."""
+    path = folder / f"{assignment.name}.ipynb"
+    others = sorted(other for other in folder.glob("*.ipynb") if other.is_file() and not other.is_symlink())
+    if path.is_symlink():
+        raise InputError(f"{path.name} is a link, not a notebook")
+    if not path.exists() and len(others) == 1:
+        verdict.look.append(f"the notebook is called {others[0].name[:80]}")
+        return others[0]
+    if not path.exists():
+        names = ", ".join(sorted(other.name[:40] for other in folder.iterdir())[:8]) or "nothing"
+        raise InputError(f"there is no {path.name}; handed in: {names}")
+    return path
 
 
 def _files(folder: Path, release: Path, assignment: Assignment, verdict: Verdict) -> dict[str, Path]:
@@ -136,7 +152,7 @@ def _files(folder: Path, release: Path, assignment: Assignment, verdict: Verdict
     for root in (folder, release):
         for path in sorted(root.rglob("*")):
             name = path.relative_to(root).as_posix()
-            if name == f"{assignment.name}.ipynb" or path.is_dir():
+            if path.suffix == ".ipynb" or (path.is_dir() and not path.is_symlink()):
                 continue
             if path.is_symlink() or not path.is_file():
                 verdict.look.append(f"{name[:80]} is a link or no plain file; left out")
@@ -194,7 +210,7 @@ def _run(
             break
     for task in tasks:
         if task.name not in marks:
-            note = "to be marked by a person" if task.written else "not run"
+            note = "" if task.written else "not run"
             marks[task.name] = Mark(task=task.name, points=task.points, score=None if task.written else 0.0, note=note)
     verdict.marks = [marks[task.name] for task in tasks]
     _show(merged, marks, deadly)
@@ -231,8 +247,6 @@ def _pass(
                 verdict.look.append(f"cell {cell['id']}: {error}")
                 reply = {"outputs": [], "error": None}
             cell["outputs"] = reply["outputs"]
-            if reply["error"]:
-                cell["outputs"] = [*reply["outputs"], _stream(f"{reply['error']}\n")]
         if task is None or task.written:
             continue
         if task.name in marks and number not in deadly:

@@ -166,12 +166,15 @@ def read_notebook(path: Path) -> Cell:
     Raises `InputError` for what is missing, far too large, or not a notebook.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path.name} is not a file")
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{path.name} has {path.stat().st_size / 1e6:,.0f} MB; {MAX_BYTES / 1e6:.0f} is the limit")
         notebook = json.loads(path.read_text(encoding="utf-8"))
         for cell in notebook["cells"]:
             source = cell["source"]
-            cell["source"] = source if isinstance(source, str) else "".join(source)
+            text = source if isinstance(source, str) else "".join(source)
+            cell["source"] = text.encode("utf-8", "replace").decode("utf-8")  # half characters cannot be written
             if cell["cell_type"] not in ("code", "markdown", "raw") or not isinstance(cell["metadata"], dict):
                 raise ValueError("a cell of no known kind")
     except FileNotFoundError:

@@ -115,7 +115,13 @@ def main() -> None:
 
     from IPython.core.interactiveshell import InteractiveShell
 
-    shell = InteractiveShell.instance()
+    class Shell(InteractiveShell):
+        """As in Jupyter, but for windows: `%matplotlib inline` asks for them and needs none."""
+
+        def enable_gui(self, gui: str | None = None) -> None:
+            """Nothing."""
+
+    shell = Shell.instance(colors="nocolor")
     wire.send(replies, wire.to_bytes({"ready": True}))
     while (message := wire.receive(requests)) is not None:
         request = wire.from_bytes(message)

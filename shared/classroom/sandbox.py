@@ -309,9 +309,9 @@ class Sandbox:
         import resource
 
         size = int((self.limits.gigabytes + ROOM) * 1e9)
-        resource.setrlimit(resource.RLIMIT_AS, (size, size))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_FILES, MAX_FILES))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        for what, most in ((resource.RLIMIT_AS, size), (resource.RLIMIT_FSIZE, MAX_FILES), (resource.RLIMIT_CORE, 0)):
+            with contextlib.suppress(ValueError, OSError):  # not every system knows each of them
+                resource.setrlimit(what, (most, most))
 
     def _watch(self) -> None:
         """Ends the process when it and its children use too much memory, processes or disk."""
@@ -358,13 +358,19 @@ def clean_outputs(outputs: Any) -> list[dict[str, Any]]:
             continue
         if output.get("output_type") == "stream":
             name = "stderr" if output.get("name") == "stderr" else "stdout"
-            text = str(output.get("text", ""))[: 2 * runner.MAX_TEXT]
+            text = _whole(str(output.get("text", ""))[: 2 * runner.MAX_TEXT])
             kept.append({"output_type": "stream", "name": name, "text": text})
         elif isinstance(output.get("data"), dict):
             limits = {"text/plain": runner.MAX_TEXT, "image/png": runner.MAX_PICTURE}
-            data = {kind: str(output["data"][kind])[:most] for kind, most in limits.items() if kind in output["data"]}
+            found = output["data"]
+            data = {kind: _whole(str(found[kind])[:most]) for kind, most in limits.items() if kind in found}
             kept.append({"output_type": "display_data", "data": data, "metadata": {}})
     return kept[: runner.MAX_PICTURES + 2]
+
+
+def _whole(text: str) -> str:
+    """Text without half characters, which cannot be written to a file."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _size(folder: Path) -> int:

@@ -14,6 +14,7 @@ import numpy as np
 import safetensors.numpy
 
 LENGTH = struct.Struct("<Q")
+MAX_TEXT = 20_000_000  # characters besides arrays: as Python objects they take many times their size
 KINDS = "biuf"  # NumPy's kinds of numbers that safetensors can hold: bool, int, unsigned, float
 
 
@@ -40,6 +41,8 @@ def from_bytes(data: bytes) -> Any:
     """
     try:
         (length,) = LENGTH.unpack_from(data)
+        if length > MAX_TEXT:
+            raise WireError(f"{length:,} characters besides arrays")
         tree = json.loads(data[LENGTH.size : LENGTH.size + length])
         return _unpack(tree, safetensors.numpy.load(data[LENGTH.size + length :]))
     except Exception as error:

@@ -1,0 +1,662 @@
+"""Assignments: a class with every trick we know is graded as it should be, and the teacher's files stay untouched."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("nbgrader", reason="nbgrader is not installed")
+pytest.importorskip("jupytext", reason="jupytext is not installed")
+
+from shared.classroom import course as courses
+from shared.classroom import wire
+from shared.classroom.course import Course
+from shared.classroom.exam import Exam, StudentError, WrongAnswerError
+from shared.classroom.notebooks import (
+    build_source,
+    find_tasks,
+    identity,
+    merge,
+    read_assignment,
+    read_notebook,
+    visible,
+)
+from shared.classroom.report import write_feedback, write_report
+from shared.classroom.sandbox import DiedError, Limits, Sandbox, why_not
+from shared.classroom.selftest import selftest, with_answers, wrong_answers
+from shared.errors import InputError
+from tools.classroom_trial import CLASS, Outcome, find, run_class
+
+ROOT = Path(__file__).parents[1]
+ASSIGNMENTS = ROOT / "tutorials" / "assignments"
+NAMES = sorted(path.parent.name for path in ASSIGNMENTS.glob("*/notebook.py"))
+TINY = "a0_tiny"
+TOML = """
+title = "Assignment 0. Two numbers"
+about = "As small as an assignment can be."
+minutes = 5
+builds_on = [1]
+goals = ["add numbers"]
+hides = ["resnet_torch"]
+seconds = 12
+gigabytes = 0.5
+"""
+NOTEBOOK = """
+# %%
+import math
+
+# %% [markdown]
+# Task 1: `add_up`
+
+# %% answer="add_up"
+def add_up(numbers):
+    ### BEGIN SOLUTION
+    return float(sum(numbers))
+    ### END SOLUTION
+
+# %% test="add_up" points=2
+assert add_up([1.0, 2.0]) == 3.0, "add one and two"
+### BEGIN HIDDEN TESTS
+from shared.classroom.exam import exam
+
+SECRET = "what only the judge knows"
+with exam.part(1, "short lists"):
+    exam.equal(exam.call("add_up", [0.5, 0.25]), 0.75, "add_up([0.5, 0.25])")
+with exam.part(1, "long lists"):
+    numbers = exam.rng.normal(size=50).tolist()
+    exam.close(exam.call("add_up", numbers), sum(numbers), "the sum of fifty numbers")
+exam.score()
+### END HIDDEN TESTS
+
+# %% answer="ends"
+def ends(*numbers):
+    ### BEGIN SOLUTION
+    return min(numbers), max(numbers)
+    ### END SOLUTION
+
+# %% test="ends" points=3
+assert tuple(ends(1, 2, 3)) == (1, 3), "the smallest and the largest"
+### BEGIN HIDDEN TESTS
+with exam.part(3, "whole numbers"):
+    for _ in range(3):
+        numbers = exam.rng.integers(-99, 99, size=5).tolist()
+        exam.equal(exam.call("ends", *numbers), (min(numbers), max(numbers)), f"ends{tuple(numbers)}")
+exam.score()
+### END HIDDEN TESTS
+
+# %% answer="array"
+### BEGIN SOLUTION
+import numpy as np
+
+def array(size):
+    return np.ones((size, size), dtype="float32")
+### END SOLUTION
+
+# %% starts="array"
+import numpy as np
+
+def array(size):
+    return np.ones((size, size + 1))
+
+# %% test="array" points=1
+assert array(2).size == 4, "how many numbers are there?"
+### BEGIN HIDDEN TESTS
+@exam.question
+def squares(student, sizes):
+    return {size: student.array(size) for size in sizes}
+
+with exam.part(1, "shape and dtype"):
+    for size, found in squares(sizes=[1, 4]).items():
+        exam.equal(found, np.ones((size, size), dtype="float32"), f"array({size})")
+exam.score()
+### END HIDDEN TESTS
+
+# %% [markdown] written="why" points=4
+# Because.
+""".replace("@exam.question", "import numpy as np\n\n\n@exam.question")
+WRONG = """
+# %% wrong="adds one" answer="add_up" loses={"add_up": 2}
+def add_up(numbers):
+    return float(sum(numbers)) + 1
+
+# %% wrong="short only" answer="add_up" loses={"add_up": 1}
+def add_up(numbers):
+    return float(sum(numbers[:3]))
+
+# %% wrong="two at once" answer="ends" loses={"ends": 3}
+def ends(*numbers):
+    return max(numbers), min(numbers)
+
+# %% wrong="two at once" answer="array" loses={"array": 1}
+def array(size):
+    return np.ones((size, size))
+"""
+
+
+def write_tiny(folder: Path) -> Course:
+    (folder / TINY).mkdir(parents=True)
+    (folder / TINY / "assignment.toml").write_text(TOML, encoding="utf-8")
+    (folder / TINY / "notebook.py").write_text(NOTEBOOK, encoding="utf-8")
+    (folder / TINY / "wrong.py").write_text(WRONG, encoding="utf-8")
+    shutil.copyfile(ASSIGNMENTS / courses.CONFIG, folder / courses.CONFIG)
+    return Course(folder.resolve())
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Course:
+    return write_tiny(tmp_path / "course")
+
+
+@pytest.fixture
+def released(tiny: Course) -> Course:
+    courses.release(tiny)
+    return tiny
+
+
+@pytest.fixture(scope="session")
+def graded_class(tmp_path_factory: pytest.TempPathFactory) -> tuple[Course, dict[str, Outcome]]:
+    """The class of `tools/classroom_trial.py`, graded once, with its tricks planted into the answer `ends`."""
+    course = write_tiny(tmp_path_factory.mktemp("class") / "course")
+    courses.release(course)
+    outcomes, _ = run_class(course, TINY, "ends", jobs=2)
+    return course, {outcome.handed.name: outcome for outcome in outcomes}
+
+
+def hand_in(course: Course, student: str, answers: dict[str, str] | None = None, assignment: str = TINY) -> Path:
+    source = read_notebook(course.source(assignment))
+    empty = read_notebook(course.release(assignment) / f"{assignment}.ipynb")
+    path = course.submission(assignment, student) / f"{assignment}.ipynb"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(with_answers(empty, source, answers)), encoding="utf-8")
+    return path
+
+
+# --- the tricks
+
+
+@pytest.mark.parametrize("name", [handed.name for handed in CLASS])
+def test_each_student_gets_the_marks_and_flags_that_fit(graded_class, name):
+    outcomes = graded_class[1]
+    if name not in outcomes:
+        pytest.skip(f"only a sandbox stops this: {why_not()}")
+    assert outcomes[name].problems == []
+
+
+def test_nobody_of_the_class_is_lost(graded_class):
+    course, outcomes = graded_class
+    assert course.students() == sorted(outcomes)
+    for student in outcomes:
+        assert (course.folder / "autograded" / student / TINY / f"{TINY}.ipynb").exists(), student
+
+
+def test_a_process_that_dies_costs_only_the_task_that_killed_it(graded_class):
+    marks = graded_class[1]["os._exit"].line.marks
+    assert marks["test_ends"] == 0
+    assert marks["test_add_up"] == 2
+    assert marks["test_array"] == 1
+
+
+def test_pages_for_students_do_not_show_hidden_tests(graded_class):
+    course, _ = graded_class
+    pages = write_feedback(course, None)
+    assert len(pages) == len(course.students())
+    good = next(page for page in pages if "/good/" in page.as_posix()).read_text(encoding="utf-8")
+    assert "short lists: 1 of 1 points" in good
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        for secret in ("what only the judge knows", '<span class="n">exam</span>', "HIDDEN"):
+            assert secret not in text, f"{page} shows {secret!r}"
+
+
+def test_the_released_notebook_has_no_solution_and_no_hidden_test(released):
+    text = (released.release(TINY) / f"{TINY}.ipynb").read_text(encoding="utf-8")
+    assert "NotImplementedError" in text
+    for secret in ("min(numbers)", "HIDDEN", "SOLUTION", "exam", "Because", "ones((size, size), dtype"):
+        assert secret not in text
+    assert "size + 1" in text, "the program to mend is not what students start with"
+
+
+def test_the_report_names_all_that_needs_a_look(graded_class, tmp_path):
+    course, outcomes = graded_class
+    (course.folder / "students.csv").write_text("id,first_name\nabsent,Ann\ngood,Bob\n", encoding="utf-8")
+    try:
+        table, page = write_report(course, None, tmp_path / "report")
+    finally:
+        (course.folder / "students.csv").unlink()
+    rows = {row["student"]: row for row in csv.DictReader(table.read_text(encoding="utf-8").splitlines())}
+    assert rows.keys() == {"absent", *outcomes}
+    assert rows["good"] == {
+        "assignment": TINY,
+        "student": "good",
+        "add_up": "2",
+        "ends": "3",
+        "array": "1",
+        "why": "",
+        "total": "6",
+        "of": "10",
+        "flags": "written",
+        "notes": "written: why",
+    }
+    assert rows["absent"]["flags"] == "missing"
+    assert rows["broken file"]["flags"] == "failed"
+    assert "tampered" in rows["points"]["flags"]
+    text = page.read_text(encoding="utf-8")
+    assert "absent" in text
+    assert "nothing was handed in" in text
+    assert "<script" not in text.lower()
+
+
+# --- the exam
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (True, 1),
+        (1.0, 1),
+        ("1", 1),
+        (None, 0),
+        ([1, 2], [1, 2, 3]),
+        ({"a": 1}, {"b": 1}),
+        (np.zeros(2), [0.0, 0.0]),
+        (np.zeros((1, 2)), np.zeros(2)),
+        (np.zeros(2, "float32"), np.zeros(2)),
+        (np.zeros(2, int), np.zeros(2)),
+        (np.array([0.0, np.nan]), np.zeros(2)),
+        (float("nan"), 0.0),
+        (1e-3, 0.0),
+    ],
+)
+def test_an_answer_of_the_wrong_type_shape_or_value_is_wrong(answer, expected):
+    with pytest.raises(WrongAnswerError, match="it"):
+        Exam().equal(answer, expected, "it")
+
+
+def test_close_takes_either_precision_but_not_nan():
+    exam = Exam()
+    exam.close(np.full(3, 1 + 1e-6, "float32"), np.ones(3), "it")
+    exam.close(1, 1.0, "it")
+    for answer in (np.array([1.0, 1.0, np.nan]), np.array([1.0, 1.0, np.inf]), np.array([1, 1, 1])):
+        with pytest.raises(WrongAnswerError):
+            exam.close(answer, np.ones(3), "it")
+
+
+def test_a_part_without_a_judgement_earns_nothing_and_is_marked_as_unsure():
+    exam = Exam()
+    with exam.part(2, "broken"):
+        _ = {}["no such key"]
+    with exam.part(3, "whole"):
+        pass
+    assert [(part.earned, part.unsure) for part in exam.parts] == [(0, True), (3, False)]
+
+
+def test_questions_can_be_asked_in_the_notebook_itself(monkeypatch):
+    import __main__
+
+    monkeypatch.setattr(__main__, "double", lambda x: 2 * x, raising=False)
+    exam = Exam()
+    assert exam.call("double", 4) == 8
+    assert np.array_equal(exam.call("double", np.ones(2)), [2, 2])
+    with pytest.raises(StudentError, match="does not define triple"):
+        exam.call("triple", 4)
+
+
+def test_a_hidden_test_that_gives_no_score_leaves_the_mark_to_a_person(tiny):
+    path = tiny.folder / TINY / "notebook.py"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("exam.score()\n### END", "### END", 1), encoding="utf-8")
+    courses.release(tiny)
+    hand_in(tiny, "ann")
+    courses.grade(tiny, jobs=1)
+    table, _ = write_report(tiny, None, tiny.folder / "report")
+    (row,) = csv.DictReader(table.read_text(encoding="utf-8").splitlines())
+    assert row["add_up"] == "", "marks for a cell that gave no score"
+    assert row["ends"] == "3"
+    assert row["flags"].split() == ["look", "written"]
+    assert "gave no score" in row["notes"]
+
+
+# --- the wire
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, True, 3, 2.5, "text", [1, [2.0, None]], {"a": 1, 2: [3]}, np.arange(6).reshape(2, 3), np.float32(2.5)],
+)
+def test_plain_data_comes_through_the_wire_as_it_was(value):
+    back = wire.from_bytes(wire.to_bytes(value))
+    assert np.array_equal(back, value) if isinstance(value, np.ndarray) else back == value
+
+
+@pytest.mark.parametrize(
+    "value", [object(), lambda: 1, np.array([object()]), np.array(["a"]), b"bytes", 1j, {1: {2: {}}}.items()]
+)
+def test_objects_do_not_get_on_the_wire(value):
+    with pytest.raises(wire.WireError, match="expected"):
+        wire.to_bytes(value)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\x00" * 7, b"\xff" * 64, wire.LENGTH.pack(2) + b"{}", wire.LENGTH.pack(9) + b'{"a": 1}\n' + b"\xff" * 20],
+)
+def test_bytes_that_are_no_answer_are_refused(data):
+    with pytest.raises(wire.WireError, match="not readable"):
+        wire.from_bytes(data)
+
+
+# --- the sandbox
+
+
+def test_the_sandbox_shows_pictures_as_jupyter_does():
+    pytest.importorskip("matplotlib")
+    with Sandbox(Limits()) as sandbox:
+        reply = sandbox.run_cell("%matplotlib inline\nimport matplotlib.pyplot as plt\n_ = plt.plot([1, 2])")
+    assert reply["error"] is None
+    assert [list(output["data"]) for output in reply["outputs"]] == [["text/plain", "image/png"]]
+
+
+def test_html_and_scripts_of_students_do_not_reach_the_teachers_browser():
+    with Sandbox(Limits()) as sandbox:
+        reply = sandbox.run_cell("from IPython.display import HTML\nHTML('<script>alert(1)</script>')")
+    assert "text/html" not in json.dumps(reply)
+
+
+@pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
+def test_the_sandbox_hides_packages_and_folders(tmp_path):
+    code = "import resnet_torch\nprint(hasattr(resnet_torch, 'create_model'))"
+    with Sandbox(Limits(), hides=["resnet_torch"], secret=[ROOT]) as sandbox:
+        hidden = sandbox.run_cell(code)
+        shown = sandbox.run_cell("import shared\nprint(shared.__version__)")
+        home = sandbox.run_cell(f"import os\nprint(os.path.exists({str(ASSIGNMENTS)!r}), os.environ.get('USER'))")
+    assert "True" not in json.dumps(hidden)
+    assert shown["error"] is None
+    assert home["outputs"][0]["text"] == "False None\n"
+
+
+def test_without_bubblewrap_grading_goes_on_and_says_so(released, monkeypatch):
+    from shared.classroom import sandbox
+
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+    sandbox.why_not.cache_clear()
+    try:
+        hand_in(released, "ann")
+        (verdict,) = courses.grade(released, jobs=1)
+        assert "bubblewrap is missing" in sandbox.why_not()
+    finally:
+        monkeypatch.undo()
+        sandbox.why_not.cache_clear()
+    assert not verdict.sandboxed
+    assert sum(mark.score or 0 for mark in verdict.marks) == 6
+
+
+def test_a_process_that_is_gone_stays_gone():
+    with Sandbox(Limits(cell_seconds=1)) as sandbox:
+        started = time.monotonic()
+        with pytest.raises(DiedError, match="more than 1 seconds"):
+            sandbox.run_cell("while True: pass")
+        assert time.monotonic() - started < 20
+        with pytest.raises(DiedError, match="more than 1 seconds"):
+            sandbox.run_cell("1")
+
+
+# --- the course
+
+
+def test_selftest_passes_on_a_right_assignment_and_reports_a_wrong_one(tiny):
+    trials = selftest(tiny, jobs=2)
+    assert [trial.name for trial in trials] == [
+        "solution",
+        "empty",
+        "wrong - adds one",
+        "wrong - short only",
+        "wrong - two at once",
+    ]
+    assert all(trial.passed for trial in trials), [trial for trial in trials if not trial.passed]
+    path = tiny.folder / TINY / "wrong.py"
+    path.write_text(WRONG.replace('{"add_up": 1}', '{"add_up": 2}'), encoding="utf-8")
+    assert [trial.name for trial in selftest(tiny, jobs=2) if not trial.passed] == ["wrong - short only"]
+    assert not (tiny.folder / "gradebook.db").exists(), "selftest must not touch the course"
+
+
+def test_what_was_graded_is_not_run_again_until_it_changes(released):
+    path = hand_in(released, "ann")
+    first = courses.grade(released, jobs=1)[0]
+    stamp = released.verdict_path(TINY, "ann").stat().st_mtime_ns
+    courses.grade(released, jobs=1)
+    assert released.verdict_path(TINY, "ann").stat().st_mtime_ns == stamp
+    path.write_text(path.read_text(encoding="utf-8").replace("float(sum(numbers))", "0.0"), encoding="utf-8")
+    second = courses.grade(released, jobs=1)[0]
+    assert [mark.score for mark in first.marks[:1] + second.marks[:1]] == [2, 0]
+
+
+def test_a_mark_given_by_a_person_survives_grading_again(released):
+    from shared.classroom.course import nbgrader_api
+
+    hand_in(released, "ann")
+    courses.grade(released, jobs=1)
+    with nbgrader_api(released) as api, api.gradebook as gradebook:
+        gradebook.find_grade("why", TINY, TINY, "ann").manual_score = 3.0
+        gradebook.db.commit()
+    courses.grade(released, jobs=1, again=True)
+    table, _ = write_report(released, None, released.folder / "report")
+    (row,) = csv.DictReader(table.read_text(encoding="utf-8").splitlines())
+    assert (row["why"], row["total"]) == ("3", "9")
+
+
+def test_nbgraders_own_command_grades_in_the_same_way(released):
+    import subprocess
+
+    hand_in(released, "ann", {"add_up": "def add_up(numbers):\n    return float(sum(numbers[:3]))"})
+    done = subprocess.run(
+        [sys.executable, "-m", "nbgrader", "autograde", TINY],
+        cwd=released.folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    notebook = read_notebook(released.folder / "autograded" / "ann" / TINY / f"{TINY}.ipynb")
+    outputs = find(notebook, "test_add_up")["outputs"]
+    assert outputs[-1]["data"]["text/plain"] in ("1", ["1"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "7",
+        '{"cells": 1}',
+        '{"cells": [1]}',
+        '{"cells": [{"cell_type": "code", "metadata": [], "source": ""}]}',
+        '{"cells": [{"cell_type": "video", "metadata": {}, "source": ""}]}',
+        '{"cells": [{"cell_type": "code", "metadata": {}, "source": [1]}]}',
+        "[" * 100_000,
+    ],
+    ids=range(9),
+)
+def test_a_file_that_is_no_notebook_gets_no_points_and_a_line_in_the_report(released, text):
+    path = hand_in(released, "ann")
+    path.write_text(text, encoding="utf-8")
+    verdict = released.verdict(TINY, "ann")
+    assert len(verdict.failed) == 1
+    assert "a0_tiny.ipynb is not a notebook that can be read" in verdict.failed[0]
+    assert [mark.score for mark in verdict.marks] == [0, 0, 0, None]
+
+
+def test_half_characters_and_odd_metadata_do_not_stop_the_grading(released):
+    path = hand_in(released, "ann", {"add_up": "def add_up(numbers):\n    return float(sum(numbers))  # \ud800"})
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    notebook["cells"].append({"cell_type": "code", "metadata": {"nbgrader": 3}, "source": "print('\ud800')"})
+    notebook["cells"].append({"cell_type": "markdown", "metadata": {"nbgrader": {"grade_id": []}}, "source": "x"})
+    path.write_text(json.dumps(notebook), encoding="utf-8")
+    courses.grade(released, jobs=1)
+    table, _ = write_report(released, None, released.folder / "report")
+    (row,) = csv.DictReader(table.read_text(encoding="utf-8").splitlines())
+    assert row["total"] == "6"
+    assert (released.folder / "autograded" / "ann" / TINY / f"{TINY}.ipynb").exists()
+
+
+def test_a_notebook_under_another_name_is_graded_and_mentioned(released):
+    path = hand_in(released, "ann")
+    path.rename(path.with_name("a0_tiny (2).ipynb"))
+    (verdict,) = courses.grade(released, jobs=1)
+    assert sum(mark.score or 0 for mark in verdict.marks) == 6
+    assert any("a0_tiny (2).ipynb" in reason for reason in verdict.look)
+
+
+def test_merge_puts_the_teachers_cells_back_and_keeps_what_the_student_added(released):
+    source = read_notebook(released.source(TINY))
+    empty = read_notebook(released.release(TINY) / f"{TINY}.ipynb")
+    notebook = with_answers(empty, source)
+    notebook["cells"].insert(3, {"cell_type": "code", "metadata": {}, "source": "helper = 1", "outputs": []})
+    merged, findings = merge(source, empty, notebook)
+    assert findings == []
+    assert [cell["source"] for cell in merged["cells"]].index("helper = 1") == 3
+    assert [identity(c) for c in merged["cells"] if identity(c)] == [identity(c) for c in source["cells"]]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text.replace("points=3", "points=0"), "ends has no points"),
+        (lambda text: text.replace('answer="ends"', 'answer="add_up"'), "add_up stands for two cells"),
+        (lambda text: text.replace('starts="array"', 'starts="other"'), "belongs to no answer"),
+        (lambda text: text.replace("### END HIDDEN", "# END HIDDEN"), "has no hidden tests"),
+    ],
+)
+def test_a_source_that_makes_no_sense_is_refused(tiny, change, message):
+    path = tiny.folder / TINY / "notebook.py"
+    path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        build_source(tiny.folder / TINY)
+
+
+def test_bad_usage_is_one_line_and_exit_code_2(call, tmp_path, tiny):
+    for arguments, words in (
+        (("assignment", "start", "99"), "there is no assignment '99'"),
+        (("assignment", "check", "absent.ipynb"), "there is no notebook"),
+        (("classroom", "grade", "--course", "."), "not a course"),
+        (("classroom", "grade", "--course", tiny.folder), "nothing was handed in"),
+        (("classroom", "report", "--course", tiny.folder), "nothing to report"),
+        (("classroom", "release", "a7", "--course", tiny.folder), "no assignment 'a7'"),
+    ):
+        result = call(*arguments)
+        assert result.returncode == 2, arguments
+        assert words in result.stderr
+        assert result.stderr.count("\n") <= 3, result.stderr
+
+
+# --- the self-learner
+
+
+@pytest.fixture
+def handed_out(released, monkeypatch):
+    """The small assignment as if it came with the package."""
+    from shared.classroom import notebooks
+
+    monkeypatch.setattr(notebooks, "BUILT", released.folder / "release")
+    return released
+
+
+def test_a_learner_starts_checks_and_gets_hints_but_no_solution(call, handed_out, tmp_path):
+    assert "Two numbers" in call("assignment", "list").stdout
+    assert call("assignment", "start", "0", "work").returncode == 0
+    path = tmp_path / "work" / f"{TINY}.ipynb"
+    before = path.read_bytes()
+    again = call("assignment", "start", "0", "work")
+    assert again.returncode == 2
+    assert "may hold your work" in again.stderr
+    assert path.read_bytes() == before
+    empty = call("assignment", "check", path)
+    assert empty.returncode == 1
+    assert "0 of 6 points, and 4 more for written answers" in empty.stdout
+    assert "not written yet" in empty.stdout
+    assert path.read_bytes() == before, "check must not change the notebook"
+    notebook = read_notebook(path)
+    find(notebook, "add_up")["source"] = "def add_up(numbers):\n    return 4.0"
+    find(notebook, "ends")["source"] = "def ends(*numbers):\n    return numbers[0], numbers[-1]"
+    find(notebook, "test_ends")["source"] = "pass"
+    path.write_text(json.dumps(notebook), encoding="utf-8")
+    half = call("assignment", "check", path)
+    assert half.returncode == 1
+    assert "add one and two" in half.stdout
+    assert "3 of 6 points" in half.stdout
+    assert "test_ends was edited" in half.stdout
+    assert "min(" not in half.stdout
+
+
+def test_a_learner_who_has_it_all_right_gets_all_points(call, handed_out, tmp_path):
+    source = read_notebook(handed_out.source(TINY))
+    empty = read_notebook(handed_out.release(TINY) / f"{TINY}.ipynb")
+    path = tmp_path / "mine.ipynb"
+    path.write_text(json.dumps(with_answers(empty, source)), encoding="utf-8")
+    result = call("assignment", "check", path)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "6 of 6 points" in result.stdout
+
+
+# --- the eight assignments
+
+
+def test_there_are_eight_assignments():
+    assert [name.split("_")[0] for name in NAMES] == [f"a{number}" for number in range(1, 9)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_committed_notebooks_are_those_of_the_source(name, tmp_path):
+    shutil.copyfile(ASSIGNMENTS / courses.CONFIG, tmp_path / courses.CONFIG)
+    shutil.copytree(ASSIGNMENTS / name, tmp_path / name)
+    (built,) = courses.release(Course(tmp_path.resolve()), [name])
+    assert built.read_bytes() == (ASSIGNMENTS / "release" / name / f"{name}.ipynb").read_bytes(), (
+        f"release/{name} is not what its source gives; run resnet-twins classroom release {name}"
+    )
+    source = tmp_path / "source" / name / f"{name}.ipynb"
+    assert source.read_bytes() == (ASSIGNMENTS / "source" / name / f"{name}.ipynb").read_bytes()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_assignment_has_all_that_a_teacher_needs(name):
+    folder = ASSIGNMENTS / name
+    assignment = read_assignment(folder)
+    source = build_source(folder)
+    assert assignment.title.startswith(f"Assignment {name[1]}. ")
+    assert 2 <= len(assignment.goals) <= 5
+    assert all((ROOT / "tutorials").glob(f"{number:02d}_*.ipynb") for number in assignment.builds_on)
+    notes = (folder / "teacher.md").read_text(encoding="utf-8")
+    assert len(notes.split()) > 300
+    tasks = find_tasks(source)
+    for task in tasks:
+        assert task.name.removeprefix("test_") in notes, f"teacher.md says nothing of {task.name}"
+    wrong = wrong_answers(folder, source)
+    assert len(wrong) >= 6
+    hit = {task for answer in wrong for task, points in answer.loses.items() if points}
+    missed = {task.name for task in tasks if not task.written} - hit
+    assert not missed, f"no wrong answer of {name} hits {', '.join(missed)}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_visible_test_has_a_hint(name):
+    import ast
+
+    for cell in build_source(ASSIGNMENTS / name)["cells"]:
+        if cell["metadata"]["nbgrader"]["grade"] and cell["cell_type"] == "code":
+            statements = [node for node in ast.walk(ast.parse(visible(cell["source"]))) if isinstance(node, ast.Assert)]
+            assert statements, f"{cell['id']} has no visible test"
+            for node in statements:
+                assert node.msg is not None, f"{cell['id']}: no hint for {ast.unparse(node.test)}"
+
+
+@pytest.mark.slow
+def test_selftest_of_all_assignments():
+    course = Course(ASSIGNMENTS)
+    wrong = [trial for trial in selftest(course, jobs=2) if not trial.passed]
+    assert not wrong, "\n".join(f"{t.assignment}, {t.name}: {t.got} instead of {t.expected}" for t in wrong)
