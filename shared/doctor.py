@@ -83,6 +83,15 @@ def _keras_settings() -> Iterator[Finding]:
         yield Finding("keras", BAD, f"{keras} is too old: Keras 3 is needed", install_command("tf"))
 
 
+def _sandbox() -> Finding:
+    from shared.classroom.sandbox import why_not
+
+    reason = why_not()
+    if reason:
+        return Finding("grading", NOTE, reason, "sudo apt install bubblewrap" if "missing" in reason else "")
+    return Finding("grading", GOOD, "students' code runs in a sandbox (bubblewrap)")
+
+
 def _data() -> Iterator[Finding]:
     named = os.environ.get("RESNET_TWINS_DATA")
     if named and not (Path(named).is_dir() and os.access(named, os.R_OK | os.X_OK)):
@@ -117,6 +126,8 @@ def examine() -> Iterator[Finding]:
     for name in BACKENDS:
         yield _framework(name)
     yield from _data()
+    if installed_version("nbgrader"):
+        yield _sandbox()
     if importlib.metadata.packages_distributions().get("shared", ["resnet-twins"]) != ["resnet-twins"]:
         owners = importlib.metadata.packages_distributions()["shared"]
         text = f"the name `shared` also belongs to {', '.join(sorted(set(owners) - {'resnet-twins'}))}"

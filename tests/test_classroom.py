@@ -32,6 +32,7 @@ from shared.classroom.report import write_feedback, write_report
 from shared.classroom.sandbox import DiedError, Limits, Sandbox, why_not
 from shared.classroom.selftest import selftest, with_answers, wrong_answers
 from shared.errors import InputError
+from tools.build_assignments import README, readme_with_table
 from tools.classroom_trial import CLASS, Outcome, find, run_class
 
 ROOT = Path(__file__).parents[1]
@@ -609,6 +610,10 @@ def test_a_learner_who_has_it_all_right_gets_all_points(call, handed_out, tmp_pa
 
 def test_there_are_eight_assignments():
     assert [name.split("_")[0] for name in NAMES] == [f"a{number}" for number in range(1, 9)]
+
+
+def test_the_table_of_the_readme_is_that_of_the_sources():
+    assert readme_with_table() == README.read_text(encoding="utf-8"), "run python tools/build_assignments.py"
 
 
 @pytest.mark.parametrize("name", NAMES)

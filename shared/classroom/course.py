@@ -17,6 +17,7 @@ import logging
 import os
 import secrets
 import shutil
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -170,13 +171,15 @@ def nbgrader_api(course: Course, submitted: Path | None = None) -> Iterator[Any]
         config.CourseDirectory.submitted_directory = str(submitted)
         config.Judged.ready = True
     log = logging.getLogger("traitlets")
-    before, level = log.propagate, log.level
+    before, level, path = log.propagate, log.level, os.environ.get("PATH", "")
     log.propagate = False
+    os.environ["PATH"] = str(Path(sys.executable).parent) + os.pathsep + path  # nbgrader calls alembic by name
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Object of type .* not in session")  # SQLAlchemy, of nbgrader
             yield NbGraderAPI(CourseDirectory(config=config), config=config)
     finally:
+        os.environ["PATH"] = path
         log.propagate = before
         log.setLevel(level)
 

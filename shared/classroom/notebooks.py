@@ -17,6 +17,7 @@ import copy
 import json
 import re
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,7 @@ def nbgrader_cell(cell: Cell, number: int, starts: dict[str, str]) -> Cell:
 
 def opening(assignment: Assignment, tasks: list[tuple[str, float]]) -> str:
     """The first cell: title, goals, time, what it builds on, and the points of each task."""
-    tutorials = " and ".join(map(str, assignment.builds_on))
+    tutorials = _listed([str(number) for number in assignment.builds_on])
     lines = [
         f"# {assignment.title}",
         "",
@@ -120,9 +121,14 @@ def opening(assignment: Assignment, tasks: list[tuple[str, float]]) -> str:
     if assignment.hides:
         lines += [
             "",
-            f"While your work is graded, {' and '.join(assignment.hides)} cannot be imported: write it yourself.",
+            f"While your work is graded, {_listed(assignment.hides)} cannot be imported: write it yourself.",
         ]
     return "\n".join(lines)
+
+
+def _listed(words: Sequence[str]) -> str:
+    """Words as in a sentence: "a, b and c"."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def build_source(folder: Path) -> Cell:
