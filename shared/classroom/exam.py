@@ -16,7 +16,8 @@
 A question is a function whose source text is sent to the process in which the notebook ran. It sees its first
 argument, `student`, through which it reaches what the notebook defines, and the plain data it is called with;
 nothing else, so its imports stand inside it. What it returns is turned into numbers, text and NumPy arrays there
-and only then comes back: an object that claims to equal everything never gets here.
+and only then comes back: an object that claims to equal everything never gets here. Inputs are the question's own, but
+tensors made with `torch.from_numpy` share their memory: copy what the student's code might change in place.
 
 Outside a grading run (a teacher runs the source notebook in Jupyter) questions go to the notebook itself.
 """

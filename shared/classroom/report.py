@@ -26,7 +26,8 @@ STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; padding: 0 1rem; color: #1a1a1a; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.25rem; margin-top: 2.2rem; } h3 { font-size: 1rem; margin-bottom: .3rem; }
 table { border-collapse: collapse; margin: .8rem 0; } th, td { padding: .25rem .6rem; border-bottom: 1px solid #ccc; }
-th { text-align: left; vertical-align: bottom; } td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
+th { text-align: left; vertical-align: bottom; }
+td.s { white-space: nowrap; } td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
 tr.sum td { border-top: 2px solid #444; font-weight: 600; } code { font-size: .92em; }
 .flag { border: 1px solid #555; border-radius: .6em; padding: 0 .5em; font-size: .82em; white-space: nowrap; }
 ul { margin: .2rem 0 .8rem; } .scroll { overflow-x: auto; } caption { text-align: left; color: #555; }
@@ -125,16 +126,18 @@ def to_page(found: Sequence[tuple[Assignment, Sequence[Task], Sequence[Line]]]) 
 
 
 def _table(assignment: Assignment, tasks: Sequence[Task], lines: Sequence[Line]) -> str:
-    heads = "".join(f'<th class="n">{html.escape(task.name.removeprefix("test_"))}</th>' for task in tasks)
+    names = [html.escape(task.name.removeprefix("test_")).replace("_", "_<wbr>") for task in tasks]
+    heads = "".join(f'<th class="n">{name}</th>' for name in names)
     rows = []
     for line in lines:
         marks = "".join(f'<td class="n">{_mark(line.marks[task.name])}</td>' for task in tasks)
         flags = " ".join(f'<span class="flag">{flag}</span>' for flag in line.flags)
         name = html.escape(line.student)
-        rows.append(f'<tr><td>{name}</td>{marks}<td class="n"><b>{line.total:g}</b></td><td>{flags}</td></tr>')
+        total = "·" if "missing" in line.flags else f"{line.total:g}"
+        rows.append(f'<tr><td class="s">{name}</td><td class="n"><b>{total}</b></td><td>{flags}</td>{marks}</tr>')
     most = "".join(f'<td class="n">{task.points:g}</td>' for task in tasks)
-    total = sum(task.points for task in tasks)
-    rows.append(f'<tr class="sum"><td>there are</td>{most}<td class="n">{total:g}</td><td></td></tr>')
+    together = f'<td class="n">{sum(task.points for task in tasks):g}</td>'
+    rows.append(f'<tr class="sum"><td class="s">there are</td>{together}<td></td>{most}</tr>')
     means = []
     for task in tasks:
         marks_there = [mark for line in lines if (mark := line.marks[task.name]) is not None]
@@ -142,9 +145,9 @@ def _table(assignment: Assignment, tasks: Sequence[Task], lines: Sequence[Line])
         means.append(f'<td class="n">{mean}</td>')
     graded = [line.total for line in lines if any(mark is not None for mark in line.marks.values())]
     mean = f"{sum(graded) / len(graded):.1f}" if graded else "·"
-    rows.append(f'<tr><td>mean of those marked</td>{"".join(means)}<td class="n">{mean}</td><td></td></tr>')
-    caption = f"{len(lines)} students; a dot: a person has to mark"
-    head = f'<tr><th>student</th>{heads}<th class="n">total</th><th></th></tr>'
+    rows.append(f'<tr><td class="s">mean</td><td class="n">{mean}</td><td></td>{"".join(means)}</tr>')
+    caption = f"{len(lines)} students. A dot: no mark yet. The mean is that of all who have one."
+    head = f'<tr><th>student</th><th class="n">total</th><th>look at</th>{heads}</tr>'
     table = f"<table><caption>{caption}</caption><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
     return f'<div class="scroll">{table}</div>'
 

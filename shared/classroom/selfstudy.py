@@ -22,7 +22,7 @@ from shared.errors import InputError, MissingPackageError
 from shared.versions import install_command, is_installed
 
 NOT_WRITTEN = "NotImplementedError"
-PATIENCE = 5  # times the time that grading gives: a laptop may be slow
+PATIENCE = 2  # times the time that grading gives: a laptop may be slow
 
 
 @dataclass(frozen=True, kw_only=True)
