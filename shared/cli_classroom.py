@@ -175,6 +175,9 @@ def selftest(
     names: Names = None,
     course: CourseFolder = None,
     jobs: Jobs = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Plant several mistakes into one submission where they cannot meet.")
+    ] = False,
 ) -> None:
     """Prove that marks are right: solutions get all points, empty notebooks none, wrong answers lose theirs."""
     from rich import box
@@ -186,7 +189,7 @@ def selftest(
 
     opened = open_course(course)
     _warn(why_not(), False)
-    trials = run(opened, names, jobs=jobs, report=lambda line: typer.echo(line, err=True))
+    trials = run(opened, names, quick=quick, jobs=jobs, report=lambda line: typer.echo(line, err=True))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for heading, justify in (("assignment", "left"), ("handed in", "left"), ("points", "right"), ("", "left")):
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]

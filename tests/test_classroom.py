@@ -370,6 +370,19 @@ def test_html_and_scripts_of_students_do_not_reach_the_teachers_browser():
     assert "text/html" not in json.dumps(reply)
 
 
+def test_scripts_in_written_answers_do_not_run_on_anybodys_page(released):
+    text = "Because <script>alert(1)</script><img src=x onerror=alert(2)> 1 < 2 and **so on**."
+    hand_in(released, "ann", {"why": text})
+    courses.grade(released, jobs=1)
+    (page,) = write_feedback(released, None)
+    cells = read_notebook(released.folder / "autograded" / "ann" / TINY / f"{TINY}.ipynb")["cells"]
+    answer = next(cell["source"] for cell in cells if identity(cell) == "why")
+    assert "**so on**" in answer
+    for shown in (answer, page.read_text(encoding="utf-8")):
+        assert "<script>alert" not in shown
+        assert "<img src=x" not in shown.replace('"', "") or "onerror" not in shown
+
+
 @pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 def test_the_sandbox_hides_packages_and_folders(tmp_path):
     code = "import resnet_torch\nprint(hasattr(resnet_torch, 'create_model'))"
@@ -416,14 +429,17 @@ def test_selftest_passes_on_a_right_assignment_and_reports_a_wrong_one(tiny):
     assert [trial.name for trial in trials] == [
         "solution",
         "empty",
-        "wrong - adds one",
-        "wrong - short only",
-        "wrong - two at once",
+        "wrong 1 - adds one",
+        "wrong 2 - short only",
+        "wrong 3 - two at once",
     ]
     assert all(trial.passed for trial in trials), [trial for trial in trials if not trial.passed]
     path = tiny.folder / TINY / "wrong.py"
     path.write_text(WRONG.replace('{"add_up": 1}', '{"add_up": 2}'), encoding="utf-8")
-    assert [trial.name for trial in selftest(tiny, jobs=2) if not trial.passed] == ["wrong - short only"]
+    assert [trial.name for trial in selftest(tiny, jobs=2) if not trial.passed] == ["wrong 2 - short only"]
+    quick = selftest(tiny, quick=True, jobs=2)
+    assert [trial.name for trial in quick[2:]] == ["wrong 1 - adds one, two at once", "wrong 2 - short only"]
+    assert [trial.passed for trial in quick] == [True, True, True, False]
     assert not (tiny.folder / "gradebook.db").exists(), "selftest must not touch the course"
 
 
@@ -711,5 +727,5 @@ def test_every_visible_test_has_a_hint(name):
 @pytest.mark.slow
 def test_selftest_of_all_assignments():
     course = Course(ASSIGNMENTS)
-    wrong = [trial for trial in selftest(course, jobs=2) if not trial.passed]
+    wrong = [trial for trial in selftest(course, quick=True, jobs=2) if not trial.passed]
     assert not wrong, "\n".join(f"{t.assignment}, {t.name}: {t.got} instead of {t.expected}" for t in wrong)

@@ -71,16 +71,33 @@ def wrong_answers(folder: Path, source: Cell) -> list[WrongAnswer]:
     return list(found.values())
 
 
+def combined(wrongs: list[WrongAnswer]) -> list[WrongAnswer]:
+    """The same mistakes in fewer submissions: those that touch neither the same answer nor the same task, together."""
+    groups: list[WrongAnswer] = []
+    for wrong in wrongs:
+        for number, group in enumerate(groups):
+            if not (group.answers.keys() & wrong.answers.keys() or group.loses.keys() & wrong.loses.keys()):
+                name = f"{group.name}, {wrong.name}"
+                answers, loses = group.answers | wrong.answers, group.loses | wrong.loses
+                groups[number] = WrongAnswer(name=name, answers=answers, loses=loses)
+                break
+        else:
+            groups.append(wrong)
+    return groups
+
+
 def selftest(
     course: Course,
     names: list[str] | None = None,
     *,
+    quick: bool = False,
     jobs: int | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> list[Trial]:
     """Hands in solutions, empty notebooks and wrong answers of these assignments to a copy of the course.
 
-    The course itself is only read. Written answers, which a person marks, are left out of the comparison.
+    The course itself is only read. Written answers, which a person marks, are left out of the comparison. With `quick`
+    several mistakes share a submission where they cannot touch each other's points.
     """
     with tempfile.TemporaryDirectory(prefix="resnet-twins-selftest-") as place:
         copied = Course(Path(place).resolve())
@@ -99,8 +116,9 @@ def selftest(
             expected[assignment.name, "solution"] = full
             _hand_in(copied, assignment.name, "empty", empty, None)
             expected[assignment.name, "empty"] = dict.fromkeys(full, 0.0)
-            for wrong in wrong_answers(copied.folder / assignment.name, source):
-                student = f"wrong - {wrong.name}"
+            wrongs = wrong_answers(copied.folder / assignment.name, source)
+            for number, wrong in enumerate(combined(wrongs) if quick else wrongs, start=1):
+                student = f"wrong {number} - {wrong.name.replace('/', '-')}"[:100]
                 _hand_in(copied, assignment.name, student, with_answers(empty, source, wrong.answers), extra)
                 expected[assignment.name, student] = {t: p - wrong.loses.get(t, 0.0) for t, p in full.items()}
         grade(copied, [assignment.name for assignment in assignments], jobs=jobs, report=report)

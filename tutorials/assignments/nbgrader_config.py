@@ -16,6 +16,7 @@ from nbgrader.preprocessors import (
     SaveCells,
 )
 from nbconvert.preprocessors import CSSHTMLHeaderPreprocessor
+from nbconvert.preprocessors.sanitize import SanitizeHTML
 
 from shared.classroom.nbgrader_parts import Judged, SaveMarks, StudentVersion
 
@@ -50,7 +51,11 @@ c.Autograde.autograde_preprocessors = [
     SaveMarks,
     AssignLatePenalties,
     CheckCellMetadata,
+    SanitizeHTML,
 ]
+
+# Students' texts are shown in your browser.
+c.SanitizeHTML.enabled = True
 
 # nbgrader gives no points to a test cell that prints to standard error, as TensorFlow does.
 c.IgnorePattern.enabled = True
