@@ -13,7 +13,7 @@ from shared.errors import InputError
 from shared.terminal import app, console
 
 assignment = typer.Typer(
-    help="Graded exercises, for a learner without a teacher.", no_args_is_help=True, rich_markup_mode="rich"
+    help="Graded exercises: list, start, and check your work.", no_args_is_help=True, rich_markup_mode="rich"
 )
 classroom = typer.Typer(
     help="Hand out, grade and report assignments, for a teacher with a class.",
@@ -23,6 +23,7 @@ classroom = typer.Typer(
 app.add_typer(assignment, name="assignment")
 app.add_typer(classroom, name="classroom")
 
+NARROW = 72  # characters: below that the hints stand under the tasks
 Names = Annotated[
     list[str] | None, typer.Argument(help="Assignments, by name or number.", show_default="all of the course")
 ]
@@ -83,12 +84,14 @@ def check(notebook: Annotated[Path, typer.Argument(help="Your notebook.")]) -> N
     from shared.classroom.selfstudy import check as run
 
     screen = console()
-    with screen.status("running your notebook"):
-        checked = run(notebook)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", title_justify="left")
-    table.add_column("task", no_wrap=True)
+    with screen.status("starting") as status:
+        checked = run(notebook, status.update)
+    wide = screen.width >= NARROW
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", show_header=wide)
+    table.add_column("task", no_wrap=wide)
     table.add_column("points", justify="right", no_wrap=True)
     table.add_column("")
+    screen.print(f"[bold]{escape(checked.assignment.title)}[/]")
     for result in checked.results:
         if result.earned is None:
             points, hint = f"- of {result.points:g}", f"[dim]{escape(result.hint)}[/]"
@@ -96,8 +99,10 @@ def check(notebook: Annotated[Path, typer.Argument(help="Your notebook.")]) -> N
             points = f"{result.earned:g} of {result.points:g}"
             hint = "[green]✓[/] passed" if result.earned == result.points else f"[yellow]✗[/] {escape(result.hint)}"
         table.add_row(result.task, points, hint)
-    screen.print(f"[bold]{escape(checked.assignment.title)}[/]")
-    screen.print(table)
+        if not wide:
+            screen.print(f"{result.task}, {points}\n  {hint}")
+    if wide:
+        screen.print(table)
     for note in checked.notes:
         screen.print(f"note: {escape(note)}")
     counted = [result for result in checked.results if result.earned is not None]
@@ -105,7 +110,7 @@ def check(notebook: Annotated[Path, typer.Argument(help="Your notebook.")]) -> N
     written = sum(result.points for result in checked.results if result.earned is None)
     tail = f", and {written:g} more for written answers, which a person must mark" if written else ""
     screen.print(f"{earned:g} of {most:g} points{tail}.")
-    screen.print("[dim]These are the visible tests; a teacher's grading asks your code about other inputs as well.[/]")
+    screen.print("[dim]These are the visible tests. In a class hidden ones ask your code about other inputs, too.[/]")
     if earned < most:
         raise typer.Exit(1)
 

@@ -121,7 +121,8 @@ def opening(assignment: Assignment, tasks: list[tuple[str, float]]) -> str:
     if assignment.hides:
         lines += [
             "",
-            f"While your work is graded, {_listed(assignment.hides)} cannot be imported: write it yourself.",
+            f"While your work is graded, {_listed(assignment.hides)} cannot be imported: write it yourself."
+            + (" (The first ones are what resnet-twins consists of.)" if "shared" in assignment.hides[:1] else ""),
         ]
     return "\n".join(lines)
 
@@ -173,7 +174,7 @@ def read_notebook(path: Path) -> Cell:
     """
     try:
         if path.exists() and not path.is_file():
-            raise InputError(f"{path.name} is not a file")
+            raise InputError(f"{path} is not a file")
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{path.name} has {path.stat().st_size / 1e6:,.0f} MB; {MAX_BYTES / 1e6:.0f} is the limit")
         notebook = json.loads(path.read_text(encoding="utf-8"))
@@ -183,8 +184,12 @@ def read_notebook(path: Path) -> Cell:
             cell["source"] = text.encode("utf-8", "replace").decode("utf-8")  # half characters cannot be written
             if cell["cell_type"] not in ("code", "markdown", "raw") or not isinstance(cell["metadata"], dict):
                 raise ValueError("a cell of no known kind")
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError(f"there is no notebook {path}") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path.name} is not a notebook that can be read: line {error.lineno} is no JSON") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path.name} is not a notebook that can be read ({type(error).__name__}: {error})") from error
     return dict(notebook)

@@ -89,6 +89,8 @@ def describe(error: BaseException) -> str:
     text = traceback.format_exception_only(error)[-1].strip()[:500]
     if isinstance(error, AssertionError) and str(error):
         return text
+    if isinstance(error, SyntaxError):
+        return f"{text} (line {error.lineno}: {(error.text or '').strip()})"
     lines = [entry.line for entry in traceback.extract_tb(error.__traceback__) if "ipython-input" in entry.filename]
     return f"{text} (in: {lines[-1].strip()})" if lines and lines[-1] else text
 

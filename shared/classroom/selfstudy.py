@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from shared.errors import InputError, MissingPackageError
 from shared.versions import install_command, is_installed
 
 NOT_WRITTEN = "NotImplementedError"
+MOST_STARTS = 4  # times that all is run again after a cell has ended it
 PATIENCE = 2  # times the time that grading gives: a laptop may be slow
 
 
@@ -73,8 +75,10 @@ def start(name: str, folder: Path) -> Path:
     return target
 
 
-def check(path: Path) -> Checked:
+def check(path: Path, progress: Callable[[str], None] = lambda text: None) -> Checked:
     """Runs a notebook with the visible tests as they were handed out, and says what each task earned.
+
+    `progress` is told what runs.
 
     Raises `InputError` for a file that is no notebook of an assignment, `MissingPackageError` without Jupyter.
     """
@@ -93,9 +97,8 @@ def check(path: Path) -> Checked:
     for module in assignment.hides:
         if any(module in cell["source"] for cell in merged["cells"] if _is_own(cell)):
             notes.append(f"your code mentions {module}, which a teacher's grading cannot import")
-    errors, stopped = _run(merged, assignment, path.resolve().parent)
-    if stopped:
-        notes.append(stopped)
+    errors, stopped = _run(merged, assignment, path.resolve().parent, progress)
+    notes += stopped
     results = []
     for task in find_tasks(handed_out):
         if task.written:
@@ -125,32 +128,58 @@ def _release_of(notebook: Cell, path: Path) -> Path:
     return best
 
 
-def _run(merged: Cell, assignment: Assignment, folder: Path) -> tuple[dict[str, str], str]:
-    """Runs all cells; the error of each test cell, also for those that were not reached, and why the run ended."""
-    errors: dict[str, str] = {}
-    failed = ""  # the last answer that could not even be run
-    stopped = ""
+def _run(
+    merged: Cell, assignment: Assignment, folder: Path, progress: Callable[[str], None]
+) -> tuple[dict[str, str], list[str]]:
+    """Runs all cells; the error of each test cell, and a note for each cell that ended the run.
+
+    Where a cell ends the run, all is run again without it.
+    """
+    deadly: dict[str, str] = {}
+    for _ in range(MOST_STARTS):
+        errors: dict[str, str] = {}
+        died = _pass(merged, assignment, folder, progress, deadly, errors)
+        if died is None:
+            break
+        deadly[died[0]] = died[1]
+    for cell in merged["cells"]:
+        if cell["id"].startswith("test_"):
+            errors.setdefault(cell["id"], "not reached")
+    return errors, [
+        f"the cell {name.removeprefix('test_')} ended the run: your code {why}" for name, why in deadly.items()
+    ]
+
+
+def _pass(
+    merged: Cell,
+    assignment: Assignment,
+    folder: Path,
+    progress: Callable[[str], None],
+    deadly: dict[str, str],
+    errors: dict[str, str],
+) -> tuple[str, str] | None:
+    """One run through the notebook without the cells in `deadly`; the cell that ended it, and why, if one did."""
     seconds = float(assignment.seconds * PATIENCE)
     limits = Limits(cell_seconds=seconds / 2, seconds=seconds, gigabytes=4 * assignment.gigabytes)
+    failed = ""  # the last answer that could not even be run
     with Sandbox(limits, own=folder) as process:
         for cell in merged["cells"]:
             if cell["cell_type"] != "code":
                 continue
             name = cell["id"]
-            if not stopped:
+            progress(f"running {name.removeprefix('test_')} (at most {limits.cell_seconds:g} seconds)")
+            error = f"your code {deadly[name]}" if name in deadly else ""
+            if not error:
                 try:
                     error = process.run_cell(cell["source"])["error"] or ""
                 except DiedError as died:
-                    error = f"your code {died}"
-                    stopped = f"the run ended at {name}: your code {died}; nothing after it was checked"
-            else:
-                error = "not reached"
+                    return name, str(died)
             if name.startswith("test_"):
-                errors[name] = f"{failed}" if failed and NOT_WRITTEN not in failed and "NameError" in error else error
+                errors[name] = failed if failed and "NameError" in error else error
                 failed = ""
-            elif error and _is_own(cell):
-                failed = f"the cell above stops with {error}"
-    return errors, stopped
+            elif error and _is_own(cell) and NOT_WRITTEN not in error:
+                failed = f"the cell of {name} stops with {error}"
+    return None
 
 
 def _is_own(cell: Cell) -> bool:

@@ -51,7 +51,7 @@ def output_size(size, kernel_size, stride, padding):
 
 
 # %% test="output_size" points=3
-for case in [(32, 3, 1, 1), (32, 1, 1, 0), (10, 5, 1, 2)]:
+for case in [(32, 3, 1, 1), (32, 1, 1, 0), (10, 5, 1, 2), (28, 5, 1, 0)]:
     yours, real = output_size(*case), torch_size(*case)
     assert yours == real, (
         f"output_size{case} is {yours}, but the real layer gives {real}. Draw a row of five pixels "
@@ -92,12 +92,12 @@ exam.score()
 # %% [markdown]
 # ## Task 2: `same_padding`
 #
-# Keras with `padding="same"` chooses the zeros itself: as many as are needed so that `size /
-# stride` numbers come out, rounded **up**. If their number is odd, the extra zero goes to the
-# **right**. Return `(left, right)`.
+# Keras with `padding="same"` chooses the zeros itself. It first decides how many numbers come out:
+# `size / stride`, rounded **up**. Then it adds as few zeros as are needed for that many positions of
+# the kernel. If the number of zeros is odd, the extra zero goes to the **right**. Return the tuple
+# `(left, right)`. (The same holds from top to bottom.)
 #
-# Two things to think of: with a stride some rows need no zeros at all, and a number of zeros cannot
-# be negative.
+# Try your rule on paper with a kernel of one pixel and a stride of two, too.
 
 
 # %% answer="same_padding"
@@ -111,7 +111,11 @@ def same_padding(size, kernel_size, stride):
 
 
 # %% test="same_padding" points=3
-for case in [(32, 3, 1), (32, 5, 1), (7, 3, 2), (224, 7, 2), (9, 2, 2)]:
+zeros = same_padding(32, 3, 1)
+assert isinstance(zeros, tuple) and len(zeros) == 2, (
+    f"same_padding(32, 3, 1) is {zeros!r}; return a tuple of two numbers, (left, right)."
+)
+for case in [(32, 3, 1), (32, 5, 1), (7, 3, 2), (224, 7, 2), (9, 2, 2), (10, 5, 3), (11, 7, 4)]:
     left, right = same_padding(*case)
     size, kernel_size, stride = case
     assert (size + left + right - kernel_size) // stride + 1 == keras_size(*case), (
@@ -123,8 +127,8 @@ assert same_padding(8, 3, 2) == (0, 1), (
     "starts at pixel 6 and reaches one pixel over the end. Where does the single zero go?"
 )
 assert same_padding(8, 1, 2) == (0, 0), (
-    f"same_padding(8, 1, 2) is {same_padding(8, 1, 2)}. A kernel of one pixel never reaches over the "
-    "end."
+    f"same_padding(8, 1, 2) is {same_padding(8, 1, 2)}. Does a kernel of one pixel ever reach over "
+    "the end? Can there be fewer than no zeros?"
 )
 
 
@@ -158,7 +162,9 @@ exam.score()
 # ## Task 3: `conv_parameters`
 #
 # How many numbers does a square convolution learn? `bias` is `True` or `False`. With `groups` above
-# 1 the input channels are split into that many groups, and each output channel sees one group only.
+# 1 the input channels are split into that many groups of equal size, and so are the output channels;
+# each output channel sees the input channels of its own group only. From 4 to 6 channels with 2
+# groups, for example, there are still 6 output channels, and each sees 2 input channels.
 
 
 # %% answer="conv_parameters"
@@ -171,19 +177,21 @@ def conv_parameters(in_channels, out_channels, kernel_size, bias, groups=1):
 
 
 # %% test="conv_parameters" points=3
-for case in [
-    (3, 64, 7, False),
-    (64, 64, 3, False),
-    (64, 256, 1, False),
-    (3, 8, 3, True),
-    (32, 64, 3, True, 8),
-]:
-    layer = nn.Conv2d(*case[:3], bias=case[3], groups=case[4] if len(case) > 4 else 1)
-    real = sum(p.numel() for p in layer.parameters())
-    assert conv_parameters(*case) == real, (
-        f"conv_parameters{case} is {conv_parameters(*case)}, the real layer has {real}: {layer}. "
-        "Look at the shapes of its weight and its bias."
+for case in [(3, 64, 7, False), (64, 64, 3, False), (64, 256, 1, False), (3, 8, 3, True)]:
+    layer = nn.Conv2d(*case[:3], bias=case[3])
+    yours, real = conv_parameters(*case), sum(p.numel() for p in layer.parameters())
+    assert yours == real, (
+        f"conv_parameters{case} is {yours}, the real layer has {real}. Print layer.weight.shape and "
+        "layer.bias of such a layer."
     )
+for case in [(4, 6, 3, True, 2), (32, 64, 3, True, 8)]:
+    layer = nn.Conv2d(*case[:3], bias=case[3], groups=case[4])
+    yours, real = conv_parameters(*case), sum(p.numel() for p in layer.parameters())
+    assert yours == real, (
+        f"with {case[4]} groups conv_parameters{case} is {yours}, the real layer has {real}. How many "
+        "output channels are there, and how many input channels does each of them see?"
+    )
+assert type(conv_parameters(4, 6, 3, True, 2)) is int, "A number of parameters is an int."
 ### BEGIN HIDDEN TESTS
 from torch import nn
 
@@ -225,16 +233,22 @@ def batchnorm_parameters(channels):
 
 
 # %% test="batchnorm_parameters" points=1
-layer = keras.layers.BatchNormalization()
-layer.build((None, 8, 8, 64))
-assert len(batchnorm_parameters(64)) == 2, "Return two numbers: learned and tracked."
-learned, tracked = batchnorm_parameters(64)
-assert learned == sum(v.numpy().size for v in layer.trainable_variables), (
-    f"learned is {learned}. Print layer.trainable_variables of a Keras BatchNormalization."
+counts = batchnorm_parameters(64)
+assert isinstance(counts, tuple) and len(counts) == 2, (
+    f"batchnorm_parameters(64) is {counts!r}; return two numbers, learned and tracked."
 )
-assert tracked == sum(v.numpy().size for v in layer.non_trainable_variables), (
-    f"tracked is {tracked}. Print layer.non_trainable_variables of a Keras BatchNormalization."
-)
+for channels in (3, 64):
+    layer = keras.layers.BatchNormalization()
+    layer.build((None, 8, 8, channels))
+    learned, tracked = batchnorm_parameters(channels)
+    assert learned == sum(v.numpy().size for v in layer.trainable_variables), (
+        f"for {channels} channels you say that {learned} numbers are learned. Which numbers of a "
+        "BatchNorm get a gradient?"
+    )
+    assert tracked == sum(v.numpy().size for v in layer.non_trainable_variables), (
+        f"for {channels} channels you say that {tracked} numbers are tracked. What does a BatchNorm "
+        "need at test time that it cannot take from one picture?"
+    )
 ### BEGIN HIDDEN TESTS
 with exam.part(1, "learned and tracked"):
     for channels in exam.rng.integers(1, 500, size=10).tolist():
@@ -253,9 +267,9 @@ exam.score()
 # ## Task 5: `conv_macs`
 #
 # A **multiply-add** (MAC) is one multiplication and one addition. Count those of a convolution
-# without bias on a square picture of `size` pixels a side. Every output number is a sum of
-# products: how many outputs, and how many products in each? You may use your own functions from
-# above.
+# without bias and without groups, on a square picture of `size` pixels a side. Every output number is
+# a sum of products: how many outputs, and how many products in each? You may use your own functions
+# from above.
 
 
 # %% answer="conv_macs"
@@ -268,7 +282,11 @@ def conv_macs(size, in_channels, out_channels, kernel_size, stride, padding):
 
 
 # %% test="conv_macs" points=3
-for case, real in [((32, 3, 16, 3, 1, 1), 442_368), ((56, 64, 64, 1, 1, 0), 12_845_056)]:
+for case, real in [
+    ((32, 3, 16, 3, 1, 1), 442_368),
+    ((56, 64, 64, 1, 1, 0), 12_845_056),
+    ((12, 4, 8, 5, 1, 0), 51_200),
+]:
     assert conv_macs(*case) == real, (
         f"conv_macs{case} is {conv_macs(*case)}, it should be {real}. Count the numbers that come "
         "out, all channels of them, and the products in one of them."
@@ -326,18 +344,22 @@ def basic_block_parameters(in_channels, out_channels, stride):
 # %% test="basic_block_parameters" points=3
 count = basic_block_parameters(64, 64, 1)
 assert count == 73_984, (
-    f"basic_block_parameters(64, 64, 1) is {count}, it should be 73984: two convolutions of 36864 and "
-    "two BatchNorms of 128. Nothing changes its shape here."
+    f"basic_block_parameters(64, 64, 1) is {count}, it should be 73984. Nothing changes its shape "
+    "here: which layers are there, and what does each cost?"
 )
 count = basic_block_parameters(64, 128, 2)
 assert count == 230_144, (
     f"basic_block_parameters(64, 128, 2) is {count}, it should be 230144. How many channels go into "
     "the second convolution? And what does the projection cost, with its BatchNorm?"
 )
+count = basic_block_parameters(64, 128, 1)
+assert count == 230_144, (
+    f"basic_block_parameters(64, 128, 1) is {count}, it should be 230144, as with stride 2."
+)
 count = basic_block_parameters(64, 64, 2)
 assert count == 78_208, (
-    f"basic_block_parameters(64, 64, 2) is {count}, it should be 78208. The stride alone changes the "
-    "shape, too."
+    f"basic_block_parameters(64, 64, 2) is {count}, it should be 78208. Compare the shapes of what "
+    "goes in and what comes out."
 )
 
 
@@ -384,11 +406,12 @@ exam.score()
 # %% [markdown]
 # ## Task 7: `network_parameters`
 #
-# A whole network of basic blocks for ImageNet: the stem (a 7x7 convolution from 3 to 64 channels
-# without bias, and BatchNorm), then four stages. Stage i has `depths[i]` blocks with 64, 128, 256
-# and 512 channels; the first block of stages 2 to 4 has stride 2, all others stride 1. At the end
-# one linear layer, with bias, makes `num_classes` numbers of the 512 averages. With `depths = [2,
-# 2, 2, 2]` this is ResNet-18.
+# A whole network of basic blocks for ImageNet. The stem: a 7x7 convolution from 3 to 64 channels
+# without bias, BatchNorm, and a max-pooling that learns nothing. Then four stages with 64, 128, 256
+# and 512 channels, of `depths[0]` to `depths[3]` blocks. The first block of every stage but the first
+# has stride 2, all other blocks have stride 1. Then the average of each channel is taken, and one
+# linear layer, with bias, makes `num_classes` numbers of these 512 averages. With `depths = [2, 2, 2,
+# 2]` this is ResNet-18.
 
 
 # %% answer="network_parameters"
@@ -409,13 +432,17 @@ def network_parameters(depths, num_classes):
 # %% test="network_parameters" points=4
 count = network_parameters([2, 2, 2, 2], 1000)
 assert count == 11_689_512, (
-    f"for ResNet-18 you count {count}, everybody else 11689512. The difference is "
-    f"{count - 11_689_512}: which layer has as many?"
+    f"for ResNet-18 you count {count}, everybody else 11689512. If task 6 passes: is every layer "
+    "counted, the linear one and its bias too, and which block gets which number of channels?"
 )
 count = network_parameters([3, 4, 6, 3], 1000)
 assert count == 21_797_672, (
     f"for ResNet-34 you count {count}, everybody else 21797672. ResNet-18 was right: look at the "
     "blocks after the first of each stage."
+)
+count = network_parameters([2, 2, 2, 2], 10)
+assert count == 11_181_642, (
+    f"with 10 classes you count {count}, it should be 11181642. Which layer knows of the classes?"
 )
 ### BEGIN HIDDEN TESTS
 from shared.catalog import get_spec
