@@ -557,6 +557,16 @@ def test_a_source_that_makes_no_sense_is_refused(tiny, change, message):
         build_source(tiny.folder / TINY)
 
 
+def test_what_nbgrader_refuses_is_told_with_its_reason(tiny, monkeypatch):
+    path = tiny.folder / TINY / "notebook.py"
+    text = path.read_text(encoding="utf-8").replace("# %%\nimport math", "# %%\n### BEGIN SOLUTION\nimport math")
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(
+        InputError, match="could not make the student version of a0_tiny: RuntimeError: no end solution"
+    ):
+        courses.release(tiny)
+
+
 def test_bad_usage_is_one_line_and_exit_code_2(call, tmp_path, tiny):
     for arguments, words in (
         (("assignment", "start", "99"), "there is no assignment '99'"),

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -186,8 +187,14 @@ def nbgrader_api(course: Course, submitted: Path | None = None) -> Iterator[Any]
 
 def _must(result: dict[str, Any], what: str) -> None:
     if not result["success"]:
-        reason = (result.get("log") or result.get("error") or "").strip().splitlines() or ["no reason given"]
-        raise InputError(f"nbgrader could not {what}: {reason[-1]}")
+        raise InputError(f"nbgrader could not {what}: {_reason(result)}")
+
+
+def _reason(result: dict[str, Any]) -> str:
+    """The line of nbgrader's log that says most: the last error that was raised, else its last line."""
+    lines = (result.get("log", "") + "\n" + result.get("error", "")).strip().splitlines() or ["no reason given"]
+    raised = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Missing\w*)\b", line)]
+    return next((line for line in reversed(raised) if "NbGraderException" not in line), lines[-1])[:500]
 
 
 def release(course: Course, names: list[str] | None = None) -> list[Path]:
@@ -327,8 +334,7 @@ def _enter(course: Course, verdicts: list[Verdict], report: Report) -> None:
 
 
 def _write_failure(course: Course, verdict: Verdict, result: dict[str, Any], report: Report) -> None:
-    lines = (result.get("log") or result.get("error") or "").strip().splitlines() or ["no reason given"]
-    verdict.failed.append(f"nbgrader could not enter the marks: {lines[-1]}")
+    verdict.failed.append(f"nbgrader could not enter the marks: {_reason(result)}")
     course.write_verdict(verdict)
     report(summary(verdict))
 
