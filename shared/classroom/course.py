@@ -192,7 +192,8 @@ def _must(result: dict[str, Any], what: str) -> None:
 
 def _reason(result: dict[str, Any]) -> str:
     """The line of nbgrader's log that says most: the last error that was raised, else its last line."""
-    lines = (result.get("log", "") + "\n" + result.get("error", "")).strip().splitlines() or ["no reason given"]
+    text = f"{result.get('log', '')}\n{result.get('error', '')}"
+    lines = [line.strip() for line in text.strip().splitlines()] or ["no reason given"]
     raised = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Missing\w*)\b", line)]
     return next((line for line in reversed(raised) if "NbGraderException" not in line), lines[-1])[:500]
 
