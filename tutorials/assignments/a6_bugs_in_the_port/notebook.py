@@ -1072,7 +1072,9 @@ batch = np.random.default_rng(2).normal(size=(2, 3, 3, 1)) * 3  # (N, C, H, W)
 layer_torch(torch.from_numpy(batch))
 layer_keras(np.moveaxis(batch, 1, -1), training=True)
 after, real = layer_torch.running_var.numpy(), np.asarray(layer_keras.moving_variance)
-assert np.abs(after - real).max() > 0.1  # they do differ
+assert np.abs(after - real).max() > 0.1, (
+    "the two layers were meant to differ here; tell your teacher"
+)
 value = variance_for_keras(np.ones(3), after, 6, 0.5)
 assert np.allclose(value, real, atol=1e-6), (
     f"a batch with 6 numbers for each channel: the real Keras layer has {real}, you say {value}. Only "
