@@ -340,15 +340,15 @@ ratio = walk(drops=(3, 6))[6:] / free[6:]
 assert np.allclose(ratio, 0.01, rtol=1e-2), (
     f"after two drops the steps are {ratio.round(4).tolist()} times as long as without drops."
 )
-weight = nn.Parameter(torch.zeros(2))
-sgd = torch.optim.SGD([weight], lr=0.1, momentum=0.9)
+weights = [nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))]
+sgd = torch.optim.SGD(weights, lr=0.1, momentum=0.9)
 assert momentum_length(sgd) == 0.0, f"a new optimiser has a length of {momentum_length(sgd)}."
-weight.grad = torch.tensor([3.0, 4.0])
+weights[0].grad, weights[1].grad = torch.tensor([3.0]), torch.tensor([4.0])
 sgd.step()
 length = momentum_length(sgd)
 assert type(length) is float and abs(length - 5) < 1e-5, (
-    f"after one step with the gradient (3, 4) momentum_length is {length!r}. The first gradient is the "
-    "first momentum."
+    f"after one step with the gradients 3, 4 and none momentum_length is {length!r}. The first "
+    "gradient is the first momentum: how long is the vector (3, 4)?"
 )
 ### BEGIN HIDDEN TESTS
 
@@ -1063,7 +1063,7 @@ for size, least, most in ((0.0, 1.09, 1.11), (8.0, 0.0, 0.01)):
         "expect as its second argument?"
     )
 assert len(gradients) == 1 and tuple(gradients[0].shape) == (3, 3), (
-    "one gradient for each of model.trainable_weights, please."
+    f"{len(gradients)} gradients came back: there should be one for each trainable weight, of its shape."
 )
 model.set_weights([-30 * np.eye(3, dtype="float32")])
 loss, gradients = loss_and_gradients(model, np.eye(3, dtype="float32"), labels)
