@@ -377,6 +377,11 @@ def judge(outcome: Outcome, changed: bool) -> list[str]:
     return problems
 
 
+def flags_of(outcome: Outcome) -> list[tuple[str, list[str]]]:
+    """What the teacher is told, but for written answers, which wait in every submission."""
+    return [(flag, reasons) for flag, reasons in outcome.line.flags.items() if flag != "written"]
+
+
 def main() -> int:
     """Run the trial on the first assignment of the project."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -394,7 +399,11 @@ def main() -> int:
         print("| student | what was handed in | points | told to the teacher |\n| --- | --- | ---: | --- |")
     for outcome in outcomes:
         most = sum(points for points in (mark.points for mark in outcome.verdict.marks))
-        flags = "; ".join(f"{flag}: {reasons[0]}" for flag, reasons in outcome.line.flags.items())
+        # Of what a person should look at only the reason: the line of code stands in the report.
+        found = [
+            (flag, reasons[0].split(": ")[0] if flag == "look" else reasons[0]) for flag, reasons in flags_of(outcome)
+        ]
+        flags = "; ".join(f"{flag}: {reason}" for flag, reason in found)
         cells = (outcome.handed.name, outcome.handed.what, f"{outcome.line.total:g} of {most:g}", flags)
         print(f"| {' | '.join(cells)} |" if arguments.markdown else " | ".join(cells))
         for problem in outcome.problems:

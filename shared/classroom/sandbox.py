@@ -245,7 +245,11 @@ class Sandbox:
             wire.send(self._process.stdin, wire.to_bytes(request))  # type: ignore[arg-type]
         except OSError:
             raise DiedError(self._reason()) from None
-        return wire.from_bytes(self._receive(min(self.limits.cell_seconds, left)))
+        reply = self._receive(min(self.limits.cell_seconds, left))
+        if reason := self._why or self._too_much():  # asked here as well: the cell to blame is this one, not the next
+            self._kill(reason)
+            raise DiedError(reason)
+        return wire.from_bytes(reply)
 
     def _receive(self, seconds: float) -> bytes:
         """One message within `seconds`; the process is ended if it does not come."""
@@ -314,28 +318,31 @@ class Sandbox:
                 resource.setrlimit(what, (most, most))
 
     def _watch(self) -> None:
-        """Ends the process when it and its children use too much memory, processes or disk."""
+        """Ends the process as soon as it uses too much."""
+        while not self._stop.wait(POLL):
+            if reason := self._too_much():
+                self._kill(reason)
+                return
+
+    def _too_much(self) -> str:
+        """Which limit on memory, processes or disk the process and its children break, if any."""
         import psutil
 
-        root = psutil.Process(self._process.pid)
-        while not self._stop.wait(POLL):
-            try:
-                family = [root, *root.children(recursive=True)]
-            except psutil.Error:
-                return
-            memory = 0
-            for member in family:
-                try:
-                    memory += member.memory_info().rss
-                except psutil.Error:
-                    continue
-            self.peak = max(self.peak, memory / 1e9)
-            if memory > self.limits.gigabytes * 1e9:
-                self._kill(f"used more than {self.limits.gigabytes:g} GB of memory")
-            elif len(family) > MAX_PROCESSES:
-                self._kill(f"started more than {MAX_PROCESSES} processes")
-            elif not self._own and _size(self.folder) > MAX_FILES:
-                self._kill(f"wrote more than {MAX_FILES / 1e9:g} GB of files")
+        memory, family = 0, []
+        with contextlib.suppress(psutil.Error):
+            root = psutil.Process(self._process.pid)
+            family = [root, *root.children(recursive=True)]
+        for member in family:
+            with contextlib.suppress(psutil.Error):
+                memory += member.memory_info().rss
+        self.peak = max(self.peak, memory / 1e9)
+        if memory > self.limits.gigabytes * 1e9:
+            return f"used more than {self.limits.gigabytes:g} GB of memory"
+        if len(family) > MAX_PROCESSES:
+            return f"started more than {MAX_PROCESSES} processes"
+        if not self._own and _size(self.folder) > MAX_FILES:
+            return f"wrote more than {MAX_FILES / 1e9:g} GB of files"
+        return ""
 
     def _kill(self, why: str) -> None:
         """Ends the process and all that it started; the first reason is the one that counts."""

@@ -1063,7 +1063,7 @@ for size, least, most in ((0.0, 1.09, 1.11), (8.0, 0.0, 0.01)):
         "expect as its second argument?"
     )
 assert len(gradients) == 1 and tuple(gradients[0].shape) == (3, 3), (
-    f"{len(gradients)} gradients came back: there should be one for each trainable weight, of its shape."
+    f"{len(gradients)} gradients came back: there should be one for each trainable weight."
 )
 model.set_weights([-30 * np.eye(3, dtype="float32")])
 loss, gradients = loss_and_gradients(model, np.eye(3, dtype="float32"), labels)
