@@ -734,6 +734,38 @@ def test_every_visible_test_has_a_hint(name):
                 assert node.msg is not None, f"{cell['id']}: no hint for {ast.unparse(node.test)}"
 
 
+def test_the_numbers_in_the_model_answer_of_the_ablation_are_those_of_its_runs():
+    from statistics import mean, stdev
+
+    folder = ASSIGNMENTS / "a8_ablation"
+    cells = build_source(folder)["cells"]
+    text = next(" ".join(cell["source"].split()) for cell in cells if identity(cell) == "finding")
+
+    def last(arm: str, framework: str, column: str) -> list[float]:
+        paths = [folder / "handed_in" / "runs" / f"{arm}-{seed}" / framework / "metrics.csv" for seed in range(3)]
+        rows = [list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))[-1] for path in paths]
+        return [float(row[column]) for row in rows]
+
+    right = {(arm, f): last(arm, f, "test_accuracy") for arm in ("with", "without") for f in ("torch", "tf")}
+    shares = {key: f"{100 * mean(values):.2f}%" for key, values in right.items()}
+    assert shares["without", "torch"] == shares["without", "tf"]
+    assert f"with shifts {shares['with', 'torch']} (PyTorch) and {shares['with', 'tf']} (Keras)" in text
+    assert f"without them {shares['without', 'torch']} in both" in text
+    differences, losses = {}, {}
+    for framework in ("torch", "tf"):
+        pairs = zip(right["with", framework], right["without", framework], strict=True)
+        differences[framework] = [100 * (one - other) for one, other in pairs]
+        pairs = zip(last("with", framework, "test_loss"), last("without", framework, "test_loss"), strict=True)
+        losses[framework] = [one - other for one, other in pairs]
+    for framework, name in (("torch", "PyTorch"), ("tf", "Keras")):
+        values = differences[framework]
+        half = 4.303 * stdev(values) / 3**0.5  # Student's t, 2 degrees of freedom, 95%
+        assert f"{mean(values):.2f} ± {half:.2f} in {name}" in text
+        assert f"in {name} (std {stdev(values):.2f}, n = 3)" in text
+    one, other = losses["torch"], losses["tf"]
+    assert f"{mean(one):+.3f} (std {stdev(one):.3f}) and {mean(other):+.3f} (std {stdev(other):.3f})" in text
+
+
 @pytest.mark.slow
 def test_selftest_of_all_assignments():
     course = Course(ASSIGNMENTS)
