@@ -443,6 +443,41 @@ def test_selftest_passes_on_a_right_assignment_and_reports_a_wrong_one(tiny):
     assert not (tiny.folder / "gradebook.db").exists(), "selftest must not touch the course"
 
 
+def test_selftest_takes_names_of_any_length_and_with_any_character(tiny):
+    path = tiny.folder / TINY / "wrong.py"
+    long = "adds one, and then says of it so many words that " * 3
+    path.write_text(WRONG.replace("adds one", long).replace("short only", "a[1] * b/c?"), encoding="utf-8")
+    trials = selftest(tiny, jobs=2)
+    assert [trial.passed for trial in trials] == [True] * 5
+    assert trials[3].name == "wrong 2 - a-1- - b-c-"
+
+
+def test_folders_that_nbgrader_would_take_for_others_are_named_before_anything_is_graded(released):
+    odd = ["ann ", " ann", "ann*", "ann?", "a[n]n"]
+    for student in ["ann", *odd]:
+        hand_in(released, student)
+    with pytest.raises(InputError, match=r"rename these folders in .*submitted: ") as refused:
+        courses.grade(released, jobs=1)
+    for student in odd:
+        assert repr(student) in str(refused.value)
+    assert "'ann'" not in str(refused.value)
+    assert not (released.folder / "verdicts").exists()
+    assert [verdict.student for verdict in courses.grade(released, students=["ann"], jobs=1)] == ["ann"]
+
+
+def test_names_of_people_and_of_learning_platforms_are_graded_as_they_are(released):
+    students = ["José", "x+y", "O'Neil", "dot.name", "b c", "paren (2)", "-dash", "{x}", "a,b", "a;b"]
+    for student in students:
+        hand_in(released, student)
+    courses.grade(released, jobs=2)
+    table, _ = write_report(released, None, released.folder / "report")
+    rows = {row["student"]: row for row in csv.DictReader(table.read_text(encoding="utf-8").splitlines())}
+    assert rows.keys() == {"'-dash" if student == "-dash" else student for student in students}
+    for student, row in rows.items():
+        assert (row["total"], row["flags"]) == ("6", "written"), student
+    assert len(write_feedback(released, None)) == len(students)
+
+
 def test_what_was_graded_is_not_run_again_until_it_changes(released):
     path = hand_in(released, "ann")
     first = courses.grade(released, jobs=1)[0]

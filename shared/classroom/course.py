@@ -226,18 +226,26 @@ def release(course: Course, names: list[str] | None = None) -> list[Path]:
 def submissions(course: Course, assignments: list[Assignment], students: list[str] | None) -> list[tuple[str, str]]:
     """The (assignment, student) pairs for which something was handed in.
 
-    Raises `InputError` for a student who handed in nothing at all.
+    Raises `InputError` for a student who handed in nothing at all, and for names that nbgrader would take for others:
+    it looks for them as patterns, without the spaces around them.
     """
     known = course.students()
     for student in students or []:
         if student not in known:
             raise InputError(f"there is no student {student!r} in {course.folder / 'submitted'} or students.csv")
-    return [
+    pairs = [
         (assignment.name, student)
         for assignment in assignments
         for student in students or known
         if course.submission(assignment.name, student).is_dir()
     ]
+    odd = sorted({student for _, student in pairs if student != student.strip() or set(student) & set("*?[]")})
+    if odd:
+        raise InputError(
+            f"rename these folders in {course.folder / 'submitted'}: {', '.join(map(repr, odd))}; "
+            "a name must not start or end with a space, nor hold any of * ? [ ]"
+        )
+    return pairs
 
 
 def grade(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -118,7 +119,7 @@ def selftest(
             expected[assignment.name, "empty"] = dict.fromkeys(full, 0.0)
             wrongs = wrong_answers(copied.folder / assignment.name, source)
             for number, wrong in enumerate(combined(wrongs) if quick else wrongs, start=1):
-                student = f"wrong {number} - {wrong.name.replace('/', '-')}"[:100]
+                student = f"wrong {number} - {_plain(wrong.name)}"[:100].strip()
                 _hand_in(copied, assignment.name, student, with_answers(empty, source, wrong.answers), extra)
                 expected[assignment.name, student] = {t: p - wrong.loses.get(t, 0.0) for t, p in full.items()}
         grade(copied, [assignment.name for assignment in assignments], jobs=jobs, report=report)
@@ -140,6 +141,11 @@ def with_answers(release: Cell, source: Cell, other: dict[str, str] | None = Non
     for cell in changed["cells"]:
         cell["source"] = answers.get(cell["id"], cell["source"])
     return changed
+
+
+def _plain(name: str) -> str:
+    """A name that a folder may have and that nbgrader takes as it is."""
+    return re.sub(r"[/*?\[\]]", "-", name)
 
 
 def _hand_in(course: Course, assignment: str, student: str, notebook: Cell, extra: Path | None) -> None:
