@@ -15,6 +15,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+MAX_ERROR = 300
 MAX_TEXT = 20_000  # characters of printed output that a cell may keep
 MAX_PICTURES = 8  # for one cell
 MAX_PICTURE = 2_000_000  # characters of base64
@@ -89,8 +90,9 @@ def describe(error: BaseException) -> str:
     text = traceback.format_exception_only(error)[-1].strip()[:500]
     if isinstance(error, AssertionError) and str(error):
         return text
+    text = " ".join(text.split())[:MAX_ERROR]  # frameworks print whole arrays into their errors
     if isinstance(error, SyntaxError):
-        return f"{text} (line {error.lineno}: {(error.text or '').strip()})"
+        return f"{text} (in line {error.lineno}, which is `{(error.text or '').strip()}`)"
     lines = [entry.line for entry in traceback.extract_tb(error.__traceback__) if "ipython-input" in entry.filename]
     return f"{text} (in: {lines[-1].strip()})" if lines and lines[-1] else text
 

@@ -102,8 +102,8 @@ def check(path: Path, progress: Callable[[str], None] = lambda text: None) -> Ch
     results = []
     for task in find_tasks(handed_out):
         if task.written:
-            unchanged = _source(merged, task.name) == _source(handed_out, task.name)
-            hint = "not written yet" if unchanged else "to be read by a person"
+            written = _source(merged, task.name) not in ("", _source(handed_out, task.name))
+            hint = "to be read by a person" if written else "not written yet"
             results.append(Result(task=task.name, points=task.points, earned=None, hint=hint))
         else:
             error = errors.get(task.name, "")

@@ -331,6 +331,26 @@ def activations_torch(model, images):
     return {name: seen[name] for name in ["input", *LAYERS]}
 
 
+# %% wrong="always left in training mode" answer="activations_torch" loses={"activations": 1}
+def activations_torch(model, images):
+    """Name -> what the layer of the PyTorch model puts out, in evaluation mode."""
+    seen = {"input": images.copy()}
+    handles = []
+    for name, module in model.named_modules():
+        if name in LAYERS:
+
+            def keep(module, inputs, output, name=name):
+                seen[name] = output.detach().numpy().copy()
+
+            handles.append(module.register_forward_hook(keep))
+    with torch.no_grad():
+        model.eval()(torch.from_numpy(images))
+    model.train()
+    for handle in handles:
+        handle.remove()
+    return {name: seen[name] for name in ["input", *LAYERS]}
+
+
 # %% wrong="reshaped activations" answer="activations_keras" loses={"activations": 1}
 def activations_keras(model, images):
     """Name -> what the layer of the Keras model puts out, in evaluation mode, as (N, C, H, W)."""
@@ -411,6 +431,14 @@ def variance_for_keras(before, after, count, momentum):
     unbiased = (after - (1 - momentum) * before) / momentum
     biased = unbiased * count / (count - 1)
     return (1 - momentum) * before + momentum * biased
+
+
+# %% wrong="momentum as Keras counts it" answer="variance_for_keras" loses={"variance_for_keras": 2}
+def variance_for_keras(before, after, count, momentum):
+    """Keras' moving variance after the step that took PyTorch's running variance to `after`."""
+    unbiased = (after - momentum * before) / (1 - momentum)
+    biased = unbiased * (count - 1) / count
+    return momentum * before + (1 - momentum) * biased
 
 
 # %% wrong="old variance scaled too" answer="variance_for_keras" loses={"variance_for_keras": 2}
