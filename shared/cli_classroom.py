@@ -122,7 +122,7 @@ def release(names: Names = None, course: CourseFolder = None) -> None:
     from shared.classroom.course import release as build
 
     opened = open_course(course)
-    for made in build(opened, names):
+    for made in build(opened, names, report=lambda line: typer.echo(f"note: {line}", err=True)):
         typer.echo(f"released {_near(made)}")
     typer.echo("Hand out the folders in release/. What is handed in belongs into submitted/STUDENT/NAME/NAME.ipynb")
 
@@ -141,16 +141,22 @@ def grade(
     ] = False,
 ) -> None:
     """Grade what was handed in, each submission in a sandbox, and enter the marks into nbgrader's gradebook."""
+    from shared.classroom.course import NOT_ENTERED, open_course
     from shared.classroom.course import grade as run
-    from shared.classroom.course import open_course
     from shared.classroom.sandbox import why_not
 
     opened = open_course(course)
     _warn(why_not(), require_sandbox)
     verdicts = run(opened, names, student, jobs=jobs, again=again, report=typer.echo)
     flagged = sum(bool(verdict.failed or verdict.tampered or verdict.look) for verdict in verdicts)
-    typer.echo(f"graded {len(verdicts)} submissions, {flagged} with something to look at.")
+    written = sum(mark.score is None and not mark.note for verdict in verdicts for mark in verdict.marks)
+    waiting = f"; {written} written answers are for you to mark" if written else ""
+    typer.echo(f"graded {len(verdicts)} submissions, {flagged} with something to look at{waiting}.")
     typer.echo("Next: resnet-twins classroom report; to mark written answers: jupyter lab, menu Nbgrader, Formgrader")
+    lost = [verdict.student for verdict in verdicts if verdict.digest == NOT_ENTERED]
+    if lost:
+        typer.echo(f"without marks in the gradebook: {', '.join(lost)}", err=True)
+        raise typer.Exit(1)
 
 
 @classroom.command()
@@ -171,6 +177,8 @@ def report(
     opened = open_course(course)
     for path in write_report(opened, names, output or opened.folder / "report"):
         typer.echo(f"wrote {_near(path)}")
+    for line in opened.misplaced():
+        typer.echo(f"not graded: {line}", err=True)
     if feedback:
         typer.echo(f"wrote {len(write_feedback(opened, names))} pages into {_near(opened.folder / 'feedback')}")
 
@@ -192,7 +200,7 @@ def selftest(
     from shared.classroom.sandbox import why_not
     from shared.classroom.selftest import selftest as run
 
-    opened = open_course(course)
+    opened = open_course(course, ours=True)
     _warn(why_not(), False)
     trials = run(opened, names, quick=quick, jobs=jobs, report=lambda line: typer.echo(line, err=True))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
@@ -200,8 +208,7 @@ def selftest(
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]
     for trial in trials:
         got = sum(mark for mark in trial.got.values() if mark is not None)
-        wrong = [f"{t}: {trial.got[t]} instead of {p:g}" for t, p in trial.expected.items() if trial.got[t] != p]
-        verdict = "[green]✓[/] as it should be" if trial.passed else f"[red]✗[/] {escape('; '.join(wrong))}"
+        verdict = "[green]✓[/] as it should be" if trial.passed else f"[red]✗[/] {escape('; '.join(trial.problems))}"
         table.add_row(trial.assignment, escape(trial.name), f"{got:g} of {trial.most:g}", verdict)
     console().print(table)
     failed = sum(not trial.passed for trial in trials)

@@ -226,7 +226,8 @@ def test_the_released_notebook_has_no_solution_and_no_hidden_test(released):
 
 def test_the_report_names_all_that_needs_a_look(graded_class, tmp_path):
     course, outcomes = graded_class
-    (course.folder / "students.csv").write_text("id,first_name\nabsent,Ann\ngood,Bob\n", encoding="utf-8")
+    class_list = "".join(f"{name},{name.title()}\n" for name in ["absent", *outcomes])
+    (course.folder / "students.csv").write_text(f"id,first_name\n{class_list}", encoding="utf-8")
     try:
         table, page = write_report(course, None, tmp_path / "report")
     finally:
@@ -443,6 +444,16 @@ def test_selftest_passes_on_a_right_assignment_and_reports_a_wrong_one(tiny):
     assert not (tiny.folder / "gradebook.db").exists(), "selftest must not touch the course"
 
 
+def test_selftest_finds_visible_tests_that_stop_right_answers_or_let_empty_ones_pass(tiny):
+    path = tiny.folder / TINY / "notebook.py"
+    text = path.read_text(encoding="utf-8").replace("== 3.0", "== 4.0").replace("array(2).size == 4", "array(2).size")
+    path.write_text(text, encoding="utf-8")
+    solution, empty = selftest(tiny, quick=True, jobs=2)[:2]
+    assert solution.got == solution.expected
+    assert solution.problems == ["test_add_up: the visible test stops a right answer: AssertionError: add one and two"]
+    assert empty.problems == ["test_array: the visible test lets an empty answer pass"]
+
+
 def test_selftest_takes_names_of_any_length_and_with_any_character(tiny):
     path = tiny.folder / TINY / "wrong.py"
     long = "adds one, and then says of it so many words that " * 3
@@ -583,6 +594,7 @@ def test_merge_puts_the_teachers_cells_back_and_keeps_what_the_student_added(rel
         (lambda text: text.replace('answer="ends"', 'answer="add_up"'), "add_up stands for two cells"),
         (lambda text: text.replace('starts="array"', 'starts="other"'), "belongs to no answer"),
         (lambda text: text.replace("### END HIDDEN", "# END HIDDEN"), "has no hidden tests"),
+        (lambda text: text.replace("points=2", "points=two"), "cell with hidden tests, whose marks cannot be read"),
     ],
 )
 def test_a_source_that_makes_no_sense_is_refused(tiny, change, message):
@@ -600,6 +612,175 @@ def test_what_nbgrader_refuses_is_told_with_its_reason(tiny, monkeypatch):
         InputError, match="could not make the student version of a0_tiny: RuntimeError: no end solution"
     ):
         courses.release(tiny)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "id,name\nann,A\nJörg,B\n".encode(),
+        "\ufeffid,name\nann,A\nJörg,B\n".encode(),
+        "ID; name\r\nann; A\r\nJörg; B\r\n".encode("cp1252"),
+        "name\tid\nA\tann\nB\tJörg\n\n".encode("utf-16"),
+    ],
+)
+def test_a_class_list_is_read_as_any_spreadsheet_saves_it(tiny, data):
+    (tiny.folder / "students.csv").write_bytes(data)
+    assert tiny.students() == ["Jörg", "ann"]
+
+
+def test_a_class_list_without_a_column_id_is_refused_with_its_first_line(tiny):
+    (tiny.folder / "students.csv").write_text("ann;A\nbob;B\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"one must be called id; it is 'ann;A'"):
+        tiny.students()
+
+
+def test_notebooks_in_the_wrong_place_are_named_and_make_no_students(released, tmp_path):
+    path = hand_in(released, "ann")
+    submitted = released.folder / "submitted"
+    wrong = {
+        "ina/work.ipynb": "submitted/ina/NAME/",
+        f"karl/A0/{TINY}.ipynb": f"submitted/karl/{TINY}/",
+        "lena.ipynb": "submitted/STUDENT/NAME/",
+        f"{TINY}/mona/{TINY}.ipynb": f"submitted/mona/{TINY}/",
+        f"nils/{TINY}/{TINY}/x.ipynb": f"submitted/nils/{TINY}/",
+    }
+    fine = [f"ann/{TINY}/old/draft.ipynb", f"ann/{TINY}/.ipynb_checkpoints/x.ipynb", "__MACOSX/ann/x.ipynb"]
+    for name in [*wrong, *fine]:
+        (submitted / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, submitted / name)
+    assert released.students() == ["ann", "ina", "karl", "nils"]
+    told: list[str] = []
+    courses.grade(released, jobs=1, report=told.append)
+    told = [line for line in told if line.startswith("not graded")]
+    _, page = write_report(released, None, tmp_path / "report")
+    shown = page.read_text(encoding="utf-8")
+    assert len(told) == len(wrong)
+    for name, home in wrong.items():
+        line = f"submitted/{name} is not where grading looks; it belongs into {home}"
+        assert f"not graded: {line}" in told
+        assert line in shown
+
+
+def test_when_all_lies_in_the_wrong_place_the_error_says_where(released):
+    path = released.folder / "submitted" / "ann" / "work.ipynb"
+    path.parent.mkdir(parents=True)
+    path.write_text("{}", encoding="utf-8")
+    with pytest.raises(InputError, match=r"nothing was handed in: .*; but submitted.ann.work\.ipynb is not where"):
+        courses.grade(released, jobs=1)
+
+
+def test_what_was_never_released_in_this_course_is_not_graded(released):
+    hand_in(released, "ann")
+    (released.folder / "gradebook.db").unlink()  # as after copying a course whose release/ is built already
+    with pytest.raises(InputError, match=r"a0_tiny: not released in this course yet; run resnet-twins classroom rel"):
+        courses.grade(released, jobs=1)
+    courses.release(released)
+    (verdict,) = courses.grade(released, jobs=1)
+    assert verdict.failed == []
+
+
+def test_marks_that_could_not_be_entered_are_entered_the_next_time(released, monkeypatch):
+    hand_in(released, "ann")
+    with monkeypatch.context() as patch:
+        patch.setattr("nbgrader.apps.api.NbGraderAPI.autograde", lambda *_: {"success": False, "log": "OSError: full"})
+        (verdict,) = courses.grade(released, jobs=1)
+    assert verdict.failed == ["nbgrader could not enter the marks: OSError: full"]
+    (verdict,) = courses.grade(released, jobs=1)
+    assert verdict.failed == []
+    table, _ = write_report(released, None, released.folder / "report")
+    assert "a0_tiny,ann,2,3,1,,6,10,written" in table.read_text(encoding="utf-8")
+
+
+def test_a_released_assignment_that_changes_is_mentioned_once_there_are_submissions(released):
+    told: list[str] = []
+    courses.release(released, report=told.append)
+    hand_in(released, "ann")
+    courses.release(released, report=told.append)
+    assert told == []
+    path = released.folder / TINY / "notebook.py"
+    path.write_text(path.read_text(encoding="utf-8").replace("import math", "import cmath"), encoding="utf-8")
+    courses.release(released, report=told.append)
+    assert told == [
+        "a0_tiny has changed, and 1 submissions are of the version before: cells that you changed will be reported in "
+        "them as edited"
+    ]
+
+
+def report_row(course: Course) -> dict[str, str]:
+    table, _ = write_report(course, None, course.folder / "report")
+    (row,) = csv.DictReader(table.read_text(encoding="utf-8").splitlines())
+    return row
+
+
+def test_the_report_says_when_marks_are_not_of_what_lies_there_now(released):
+    path = hand_in(released, "ann")
+    courses.grade(released, jobs=1)
+    assert report_row(released)["flags"] == "written"
+    path.write_text(path.read_text(encoding="utf-8").replace("float(sum(numbers))", "0.0"), encoding="utf-8")
+    assert "has changed since; grade again" in report_row(released)["notes"]
+    courses.grade(released, jobs=1)
+    assert report_row(released)["flags"] == "written"
+    path.unlink()
+    path.parent.rmdir()
+    (released.folder / "students.csv").write_text("id\nann\n", encoding="utf-8")
+    hand_in(released, "other")
+    table, _ = write_report(released, None, released.folder / "report")
+    rows = {row["student"]: row for row in csv.DictReader(table.read_text(encoding="utf-8").splitlines())}
+    assert "what was handed in is gone" in rows["ann"]["notes"]
+    assert "look: not in students.csv" in rows["other"]["notes"]
+
+
+def test_a_persons_mark_stands_for_its_answer_and_is_asked_for_again_when_that_changes(released):
+    from shared.classroom.course import nbgrader_api
+
+    def mark(score: float) -> None:  # as nbgrader's pages do
+        with nbgrader_api(released) as api, api.gradebook as gradebook:
+            grade = gradebook.find_grade("why", TINY, TINY, "ann")
+            grade.manual_score, grade.needs_manual_grade = score, False
+            gradebook.db.commit()
+
+    path = hand_in(released, "ann", {"why": "Because it is so."})
+    courses.grade(released, jobs=1)
+    mark(3.0)
+    path.write_text(path.read_text(encoding="utf-8").replace("float(sum(numbers))", "0.0"), encoding="utf-8")
+    courses.grade(released, jobs=1)  # other answers have changed, this one has not
+    assert (report_row(released)["why"], report_row(released)["flags"]) == ("3", "")
+    path.write_text(path.read_text(encoding="utf-8").replace("Because it is so.", "I do not know."), encoding="utf-8")
+    courses.grade(released, jobs=1)
+    courses.grade(released, jobs=1)  # grading twice must not make it look right
+    assert "why: marked before; is the mark still right for this answer?" in report_row(released)["notes"]
+    mark(0.0)
+    courses.grade(released, jobs=1)
+    assert (report_row(released)["why"], report_row(released)["flags"]) == ("0", "")
+
+
+def test_the_teachers_page_says_why_points_were_lost(graded_class, tmp_path):
+    course, _ = graded_class
+    page = write_report(course, None, tmp_path / "report")[-1].read_text(encoding="utf-8")
+    assert "<summary><b>nan</b>, 1 parts</summary>" in page
+    assert "ends, whole numbers: 0 of 3, ends(" in page
+    assert "<summary><b>good</b>" not in page
+
+
+def test_a_copy_as_browsers_name_it_is_found_among_other_notebooks(released):
+    path = hand_in(released, "ann")
+    path.rename(path.with_name(f"{TINY} (1).ipynb"))
+    path.with_name("draft.ipynb").write_text("{}", encoding="utf-8")
+    (verdict,) = courses.grade(released, jobs=1)
+    assert sum(mark.score or 0 for mark in verdict.marks) == 6
+    assert verdict.look == [f"the notebook is called {TINY} (1).ipynb"]
+
+
+def test_a_course_is_found_from_within_and_never_that_of_the_clone_from_outside(call, released, tmp_path, monkeypatch):
+    (released.folder / "submitted").mkdir()
+    monkeypatch.chdir(released.folder / "submitted")
+    assert courses.open_course(None) == released
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"is no course, nor does it lie in one .*--course"):
+        courses.open_course(None)
+    assert courses.open_course(None, ours=True).folder == ASSIGNMENTS
+    monkeypatch.chdir(ROOT / "docs")
+    assert courses.open_course(None).folder == ASSIGNMENTS
 
 
 def test_bad_usage_is_one_line_and_exit_code_2(call, tmp_path, tiny):
@@ -805,4 +986,4 @@ def test_the_numbers_in_the_model_answer_of_the_ablation_are_those_of_its_runs()
 def test_selftest_of_all_assignments():
     course = Course(ASSIGNMENTS)
     wrong = [trial for trial in selftest(course, quick=True, jobs=2) if not trial.passed]
-    assert not wrong, "\n".join(f"{t.assignment}, {t.name}: {t.got} instead of {t.expected}" for t in wrong)
+    assert not wrong, "\n".join(f"{t.assignment}, {t.name}: {'; '.join(t.problems)}" for t in wrong)

@@ -21,7 +21,7 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -32,6 +32,7 @@ from typing import Any
 
 from shared.classroom import grading
 from shared.classroom.grading import Mark, Verdict
+from shared.classroom.handed_in import misplaced, read_class, students_in
 from shared.classroom.notebooks import (
     Assignment,
     Cell,
@@ -46,6 +47,7 @@ from shared.versions import install_command, is_installed
 
 CONFIG = "nbgrader_config.py"
 OUR_COURSE = Path(__file__).parents[2] / "tutorials" / "assignments"
+NOT_ENTERED = ""  # the digest of a verdict whose marks are in no gradebook: it is made anew the next time
 Report = Callable[[str], None]
 
 
@@ -60,13 +62,14 @@ class Course:
 
         Raises `InputError` for an unknown one.
         """
-        paths = sorted(path.parent for path in self.folder.glob("*/assignment.toml"))
+        known = self.names()
         chosen = []
-        for name in names or [path.name for path in paths]:
-            found = [p for p in paths if name in (p.name, p.name.split("_")[0], p.name.split("_")[0].lstrip("a"))]
+        for name in names or known:
+            short = name.rstrip("/")
+            found = [n for n in known if short in (n, n.split("_")[0], n.split("_")[0].lstrip("a"))]
             if not found:
-                raise InputError(f"{self.folder} has no assignment {name!r}; it has {', '.join(p.name for p in paths)}")
-            chosen.append(read_assignment(found[0]))
+                raise InputError(f"{self.folder} has no assignment {name!r}; it has {', '.join(known)}")
+            chosen.append(read_assignment(self.folder / found[0]))
         return chosen
 
     def source(self, name: str) -> Path:
@@ -77,22 +80,25 @@ class Course:
         """The folder that students get."""
         return self.folder / "release" / name
 
+    def names(self) -> list[str]:
+        """The names of all assignments."""
+        return sorted(path.parent.name for path in self.folder.glob("*/assignment.toml"))
+
+    def listed(self) -> list[str]:
+        """Everyone in `students.csv`; nobody if there is none. Raises `InputError` if it cannot be read."""
+        path = self.folder / "students.csv"
+        return read_class(path) if path.exists() else []
+
     def students(self) -> list[str]:
         """Everyone in `students.csv` and everyone who submitted something.
 
-        Raises `InputError` if `students.csv` has no column `id`.
+        Raises `InputError` if `students.csv` cannot be read or has no column `id`.
         """
-        import csv
+        return sorted({*self.listed(), *students_in(self.folder / "submitted", self.names())})
 
-        names = {path.name for path in (self.folder / "submitted").glob("*") if path.is_dir() and path.name[0] != "."}
-        listed = self.folder / "students.csv"
-        if listed.exists():
-            with listed.open(newline="", encoding="utf-8-sig") as stream:
-                rows = csv.DictReader(stream)
-                if "id" not in (rows.fieldnames or []):
-                    raise InputError(f"{listed} has no column 'id'; its first line must name the columns")
-                names |= {row["id"].strip() for row in rows if row["id"]}
-        return sorted(names)
+    def misplaced(self) -> list[str]:
+        """A line for every notebook that was put where grading does not look."""
+        return misplaced(self.folder / "submitted", self.names())
 
     def submission(self, assignment: str, student: str) -> Path:
         """The folder with what a student handed in."""
@@ -145,15 +151,25 @@ class Course:
         write_text(path, verdict.to_json())
 
 
-def open_course(folder: Path | None) -> Course:
-    """The course in `folder`; None stands for the current folder, or else for the one that comes with the project.
+def open_course(folder: Path | None, *, ours: bool = False) -> Course:
+    """The course in `folder`; None stands for the one that the current folder lies in.
 
+    Within a clone of the project, and with `ours` everywhere, it may also be the course that comes with the project.
     Raises `InputError` where there is none, `MissingPackageError` without nbgrader.
     """
     if not is_installed("nbgrader"):
         raise MissingPackageError(f"this needs nbgrader: {install_command('classroom')}")
     if folder is None:
-        folder = Path.cwd() if (Path.cwd() / CONFIG).exists() else OUR_COURSE
+        here = Path.cwd()
+        around = [place for place in (here, *here.parents) if (place / CONFIG).exists()]
+        if around:
+            folder = around[0]
+        elif ours or here.is_relative_to(OUR_COURSE.parents[1]):
+            folder = OUR_COURSE
+        else:
+            raise InputError(
+                f"{here} is no course, nor does it lie in one (no {CONFIG}); go to yours, or name it with --course"
+            )
     if not (folder / CONFIG).exists():
         raise InputError(f"{folder} is not a course: it has no {CONFIG}; copy tutorials/assignments to start one")
     return Course(folder.resolve())
@@ -198,8 +214,10 @@ def _reason(result: dict[str, Any]) -> str:
     return next((line for line in reversed(raised) if "NbGraderException" not in line), lines[-1])[:500]
 
 
-def release(course: Course, names: list[str] | None = None) -> list[Path]:
+def release(course: Course, names: list[str] | None = None, *, report: Report = lambda line: None) -> list[Path]:
     """Builds the source notebooks, and from them what students get; returns the released notebooks.
+
+    `report` is told where students have handed in an earlier version already.
 
     Raises `InputError` for a source that makes no sense.
     """
@@ -217,10 +235,28 @@ def release(course: Course, names: list[str] | None = None) -> list[Path]:
             write_text(target, writes(notebook, NO_CONVERT) + "\n")
             if (folder / "files").is_dir():
                 shutil.copytree(folder / "files", target.parent, dirs_exist_ok=True)
+        released = course.release(assignment.name) / f"{assignment.name}.ipynb"
+        before = released.read_bytes() if released.exists() else b""
         with nbgrader_api(course) as api:
             _must(api.generate_assignment(assignment.name), f"make the student version of {assignment.name}")
-        made.append(course.release(assignment.name) / f"{assignment.name}.ipynb")
+        handed_in = submissions(course, [assignment], None)
+        if handed_in and before != released.read_bytes():
+            report(
+                f"{assignment.name} has changed, and {len(handed_in)} submissions are of the version before: cells "
+                "that you changed will be reported in them as edited"
+            )
+        made.append(released)
     return made
+
+
+def unreleased(course: Course, names: Iterable[str]) -> list[str]:
+    """The assignments that the gradebook does not know: marks for them could not be entered."""
+    known = set()
+    if (course.folder / "gradebook.db").exists():
+        with nbgrader_api(course) as api, api.gradebook as gradebook:
+            known = {assignment.name for assignment in gradebook.assignments if assignment.notebooks}
+    found = (course.source(name).exists() and (course.release(name) / f"{name}.ipynb").exists() for name in names)
+    return [name for name, built in zip(names, found, strict=True) if not built or name not in known]
 
 
 def submissions(course: Course, assignments: list[Assignment], students: list[str] | None) -> list[tuple[str, str]]:
@@ -264,21 +300,38 @@ def grade(
     """
     assignments = course.assignments(names)
     pairs = submissions(course, assignments, students)
+    elsewhere = course.misplaced()
     if not pairs:
+        who = " or ".join(students or ["STUDENT"])
+        where = f"{course.folder / 'submitted'}/{who}/{assignments[0].name} is missing"
+        raise InputError(f"nothing was handed in: {where}" + (f"; but {elsewhere[0]}" if elsewhere else ""))
+    if waiting := unreleased(course, sorted({name for name, _ in pairs})):
         raise InputError(
-            f"nothing was handed in: {course.folder / 'submitted'}/STUDENT/{assignments[0].name} is missing"
+            f"{', '.join(waiting)}: not released in this course yet; run resnet-twins classroom release "
+            f"{' '.join(waiting)} (an assignment that you have not changed gives the same notebook again)"
         )
-    for name in {name for name, _ in pairs}:
-        if not (course.release(name) / f"{name}.ipynb").exists() or not course.source(name).exists():
-            raise InputError(f"{name} was never released; run resnet-twins classroom release {name}")
+    for line in elsewhere:
+        report(f"not graded: {line}")
     course.seed()
+    answers = {pair: _written(course, *pair) for pair in pairs}
     verdicts = []
     for verdict in _run_all(course, pairs, jobs or os.cpu_count() or 1, again):
         report(summary(verdict))
         verdicts.append(verdict)
     verdicts.sort(key=lambda verdict: (verdict.assignment, verdict.student))
-    _enter(course, verdicts, report)
+    _enter(course, verdicts, answers, report)
     return verdicts
+
+
+def _written(course: Course, assignment: str, student: str) -> dict[str, str]:
+    """The written answers that were graded last: task -> text."""
+    verdict = course.read_verdict(assignment, student)
+    return _answers(verdict) if verdict is not None else {}
+
+
+def _answers(verdict: Verdict) -> dict[str, str]:
+    written = {mark.task for mark in verdict.marks if mark.score is None}
+    return {cell["id"]: cell["source"] for cell in verdict.cells if cell.get("id") in written}
 
 
 def summary(verdict: Verdict) -> str:
@@ -318,15 +371,20 @@ def _one(folder: Path, assignment: str, student: str, again: bool) -> Verdict:
 def _ungraded(course: Course, assignment: str, student: str, why: str) -> Verdict:
     """A verdict without marks: a person must look."""
     source, handed_out = read_notebook(course.source(assignment)), course.release(assignment) / f"{assignment}.ipynb"
-    verdict = Verdict(student=student, assignment=assignment, digest="", failed=[why])
+    verdict = Verdict(student=student, assignment=assignment, digest=NOT_ENTERED, failed=[why])
     verdict.marks = [Mark(task=task.name, points=task.points, score=None, note=why) for task in find_tasks(source)]
     verdict.cells = read_notebook(handed_out)["cells"]
     course.write_verdict(verdict)
     return verdict
 
 
-def _enter(course: Course, verdicts: list[Verdict], report: Report) -> None:
-    """Enters the marks into the gradebook: nbgrader reads well-formed copies, never what was handed in."""
+def _enter(
+    course: Course, verdicts: list[Verdict], answers: dict[tuple[str, str], dict[str, str]], report: Report
+) -> None:
+    """Enters the marks into the gradebook: nbgrader reads well-formed copies, never what was handed in.
+
+    A mark that a person gave for a written answer stands; if the answer is not that of `answers`, it waits for them.
+    """
     with tempfile.TemporaryDirectory() as place:
         for verdict in verdicts:
             folder = Path(place) / verdict.student / verdict.assignment
@@ -337,6 +395,8 @@ def _enter(course: Course, verdicts: list[Verdict], report: Report) -> None:
                 shutil.copyfile(stamp, folder / "timestamp.txt")
         with nbgrader_api(course, Path(place)) as api:
             for verdict in verdicts:
+                before, now = answers[verdict.assignment, verdict.student], _answers(verdict)
+                api.config.SaveMarks.unchanged = [task for task, text in now.items() if before.get(task) == text]
                 result = api.autograde(verdict.assignment, verdict.student)
                 if not result["success"]:
                     _write_failure(course, verdict, result, report)
@@ -344,6 +404,7 @@ def _enter(course: Course, verdicts: list[Verdict], report: Report) -> None:
 
 def _write_failure(course: Course, verdict: Verdict, result: dict[str, Any], report: Report) -> None:
     verdict.failed.append(f"nbgrader could not enter the marks: {_reason(result)}")
+    verdict.digest = NOT_ENTERED
     course.write_verdict(verdict)
     report(summary(verdict))
 

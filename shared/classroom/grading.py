@@ -45,13 +45,17 @@ SUSPICIOUS = {
 
 @dataclass(kw_only=True)
 class Mark:
-    """What a task got. `score` None: no score came about, a person must look."""
+    """What a task got. `score` None: no score came about, a person must look.
+
+    `visible` is how the visible test ended, as far as the student's process can be believed; it is worth no points.
+    """
 
     task: str
     points: float
     score: float | None
     parts: list[dict[str, Any]] = field(default_factory=list)
     note: str = ""
+    visible: str = ""
 
 
 @dataclass(kw_only=True)
@@ -137,9 +141,11 @@ def _find_notebook(folder: Path, assignment: Assignment, verdict: Verdict) -> Pa
     others = sorted(other for other in folder.glob("*.ipynb") if other.is_file() and not other.is_symlink())
     if path.is_symlink():
         raise InputError(f"{path.name} is a link, not a notebook")
-    if not path.exists() and len(others) == 1:
-        verdict.look.append(f"the notebook is called {others[0].name[:80]}")
-        return others[0]
+    copies = [other for other in others if other.name.startswith(assignment.name)]  # as browsers name downloads
+    for found in (copies, others):
+        if not path.exists() and len(found) == 1:
+            verdict.look.append(f"the notebook is called {found[0].name[:80]}")
+            return found[0]
     if not path.exists():
         names = ", ".join(sorted(other.name[:40] for other in folder.iterdir())[:8]) or "nothing"
         raise InputError(f"there is no {path.name}; handed in: {names}")
@@ -238,6 +244,7 @@ def _pass(
         if cell["cell_type"] != "code":
             continue
         task = by_name.get(cell["id"]) if "nbgrader" in cell["metadata"] else None
+        visible_error = deadly.get(number, "")
         if number not in deadly:
             try:
                 reply = sandbox.run_cell(visible(cell["source"]))
@@ -247,12 +254,14 @@ def _pass(
                 verdict.look.append(f"cell {cell['id']}: {error}")
                 reply = {"outputs": [], "error": None}
             cell["outputs"] = reply["outputs"]
+            visible_error = reply["error"] or ""
         if task is None or task.written:
             continue
         if task.name in marks and number not in deadly:
             _judge(sandbox, task, seed, space, repeat=True)  # helpers that later tests use
         elif task.name not in marks:
             mark, died = _judge(sandbox, task, seed, space)
+            mark.visible = visible_error
             marks[task.name] = mark
             if died:
                 raise _CellDiedError(number, died)

@@ -12,7 +12,7 @@ from typing import Any
 from nbformat import from_dict
 from nbgrader.preprocessors import ClearSolutions, NbGraderPreprocessor, SaveAutoGrades
 from nbgrader.utils import is_grade, is_solution
-from traitlets import Bool, Unicode
+from traitlets import Bool, List, Unicode
 
 from shared.classroom.course import open_course
 
@@ -47,16 +47,24 @@ class Judged(NbGraderPreprocessor):
 
 
 class SaveMarks(SaveAutoGrades):
-    """Saves the scores. Where nbgrader would give full marks to a silent cell, a person is asked instead."""
+    """Saves the scores. Where nbgrader would give full marks to a silent cell, a person is asked instead.
+
+    And where nbgrader asks anew for every mark that a person gave, this asks only if the answer has changed.
+    """
+
+    unchanged = List(Unicode(), help="Written answers that are as they were when they were graded last.").tag(
+        config=True
+    )
 
     def _add_score(self, cell: Any, resources: Any) -> None:
-        explicit = any(output.output_type == "execute_result" for output in cell.get("outputs", []))
-        if is_solution(cell) or explicit:
-            super()._add_score(cell, resources)
-            return
         assert is_grade(cell)
         name = cell.metadata["nbgrader"]["grade_id"]
         grade = self.gradebook.find_grade(name, self.notebook_id, self.assignment_id, self.student_id)
-        grade.auto_score = None
-        grade.needs_manual_grade = True
+        stands = name in self.unchanged and grade.manual_score is not None and not grade.needs_manual_grade
+        super()._add_score(cell, resources)
+        if stands:
+            grade.needs_manual_grade = False
+        elif not is_solution(cell) and not any(o.output_type == "execute_result" for o in cell.get("outputs", [])):
+            grade.auto_score = None
+            grade.needs_manual_grade = True
         self.gradebook.db.commit()

@@ -160,6 +160,11 @@ def build_source(folder: Path) -> Cell:
             for name, cell in marked
             if cell["metadata"].get("test") and not HIDDEN.search(cell["source"])
         ),
+        *(
+            f"{cell['source'].splitlines()[0][:60]!r} begins a cell with hidden tests, whose marks cannot be read"
+            for name, cell in marked
+            if not name and HIDDEN.search(cell["source"])
+        ),
     ]
     if problems:
         raise InputError(f"{folder / 'notebook.py'}: {'; '.join(problems)}")

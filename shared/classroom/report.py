@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from shared.classroom.course import Course, nbgrader_api
-from shared.classroom.grading import Verdict
+from shared.classroom.grading import Verdict, digest
 from shared.classroom.notebooks import Assignment, Task, find_tasks, read_notebook
 from shared.errors import InputError
 from shared.files import write_text
@@ -41,6 +41,7 @@ class Line:
     student: str
     marks: dict[str, float | None]
     flags: dict[str, list[str]] = field(default_factory=dict)
+    lost: list[str] = field(default_factory=list)  # why points were lost, part by part
     sandboxed: bool = True
 
     @property
@@ -56,24 +57,36 @@ def collect(course: Course, assignment: Assignment) -> tuple[list[Task], list[Li
     """
     if not course.source(assignment.name).exists():
         raise InputError(f"{assignment.name} was never released; run resnet-twins classroom release {assignment.name}")
-    tasks = find_tasks(read_notebook(course.source(assignment.name)))
+    source = read_notebook(course.source(assignment.name))
+    tasks, listed = find_tasks(source), course.listed()
     lines = []
     with nbgrader_api(course) as api, api.gradebook as gradebook:
         for student in course.students():
             verdict = course.read_verdict(assignment.name, student)
             marks: dict[str, float | None] = dict.fromkeys(task.name for task in tasks)
             flags: dict[str, list[str]] = {}
+            given = course.submission(assignment.name, student)
+            if listed and student not in listed:
+                flags["look"] = ["not in students.csv"]
             if verdict is None:
-                given = course.submission(assignment.name, student).is_dir()
-                flags["look" if given else "missing"] = ["not graded yet"] if given else ["nothing was handed in"]
+                flag, reason = ("look", "not graded yet") if given.is_dir() else ("missing", "nothing was handed in")
+                flags.setdefault(flag, []).append(reason)
                 lines.append(Line(student=student, marks=marks, flags=flags))
                 continue
+            if not given.is_dir():
+                flags.setdefault("look", []).append("what was handed in is gone; these marks are still of it")
+            elif verdict.digest and verdict.digest != digest(given, course.seed(), source):
+                reason = "what was handed in, or the assignment, has changed since; grade again"
+                flags.setdefault("look", []).append(reason)
             try:
                 for notebook in gradebook.find_submission(assignment.name, student).notebooks:
                     for grade in notebook.grades:
                         marked = grade.manual_score is not None
                         waits = grade.needs_manual_grade and not marked
                         marks[grade.name] = None if waits else grade.score
+                        if grade.needs_manual_grade and marked:
+                            reason = f"{grade.name}: marked before; is the mark still right for this answer?"
+                            flags.setdefault("look", []).append(reason)
             except Exception:  # nbgrader's MissingEntry: the marks could not be entered
                 flags["failed"] = ["the gradebook has no entry"]
             lines.append(_line(student, tasks, marks, flags, verdict))
@@ -90,7 +103,21 @@ def _line(
     found["look"] += [f"{name} has no mark" for name in waiting if name not in written and name not in listed]
     found["written"] = [name for name in waiting if name in written]
     flags = {name: reasons for name, reasons in found.items() if reasons}
-    return Line(student=student, marks=marks, flags=flags, sandboxed=verdict.sandboxed)
+    return Line(student=student, marks=marks, flags=flags, lost=_lost(verdict), sandboxed=verdict.sandboxed)
+
+
+def _lost(verdict: Verdict) -> list[str]:
+    """Why points were lost, in the words of the hidden tests: for the teacher, as they quote hidden inputs."""
+    found = []
+    for mark in verdict.marks:
+        name = mark.task.removeprefix("test_")
+        for part in mark.parts:
+            if part["earned"] < part["points"]:
+                reason = part["reason"] or mark.note or "no reason given"
+                found.append(f"{name}, {part['title']}: {part['earned']:g} of {part['points']:g}, {reason}")
+        if not mark.parts and mark.score is not None and mark.score < mark.points:
+            found.append(f"{name}: {mark.score:g} of {mark.points:g}" + (f", {mark.note}" if mark.note else ""))
+    return found
 
 
 def to_csv(assignment: Assignment, tasks: Sequence[Task], lines: Sequence[Line]) -> str:
@@ -102,7 +129,8 @@ def to_csv(assignment: Assignment, tasks: Sequence[Task], lines: Sequence[Line])
     for line in lines:
         marks = [line.marks[task.name] for task in tasks]
         notes = "; ".join(f"{flag}: {reason}" for flag, reasons in line.flags.items() for reason in reasons)
-        cells = [_safe(line.student), *("" if mark is None else f"{mark:g}" for mark in marks), f"{line.total:g}"]
+        total = "" if "missing" in line.flags else f"{line.total:g}"
+        cells = [_safe(line.student), *("" if mark is None else f"{mark:g}" for mark in marks), total]
         most = f"{sum(task.points for task in tasks):g}"
         writer.writerow([assignment.name, *cells, most, " ".join(line.flags), _safe(notes)])
     return stream.getvalue()
@@ -113,13 +141,21 @@ def _safe(text: str) -> str:
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
-def to_page(found: Sequence[tuple[Assignment, Sequence[Task], Sequence[Line]]]) -> str:
-    """The page for the teacher, complete in one file."""
+def to_page(found: Sequence[tuple[Assignment, Sequence[Task], Sequence[Line]]], elsewhere: Sequence[str] = ()) -> str:
+    """The page for the teacher, complete in one file; `elsewhere` are notebooks in the wrong place."""
     parts = ["<h1>Grading report</h1>"]
+    if elsewhere:
+        items = "".join(f"<li>{html.escape(line)}</li>" for line in elsewhere)
+        parts.append(f"<h2>Not graded, as they lie elsewhere ({len(elsewhere)})</h2><ul>{items}</ul>")
     if any(not line.sandboxed for _, _, lines in found for line in lines):
         parts.append("<p><strong>Some submissions ran without a sandbox</strong>, with the rights of who graded.</p>")
     for assignment, tasks, lines in found:
-        parts += [f"<h2>{html.escape(assignment.title)}</h2>", _table(assignment, tasks, lines), *_look(lines)]
+        parts += [
+            f"<h2>{html.escape(assignment.title)}</h2>",
+            _table(assignment, tasks, lines),
+            *_look(lines),
+            *_why(lines),
+        ]
     head = '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Grading report</title>'
     policy = "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
     return f"{head}{policy}<style>{STYLE}</style></head><body>{''.join(parts)}</body></html>\n"
@@ -169,25 +205,40 @@ def _look(lines: Sequence[Line]) -> list[str]:
     return parts
 
 
+def _why(lines: Sequence[Line]) -> list[str]:
+    losers = [line for line in lines if line.lost]
+    if not losers:
+        return []
+    parts = ["<h3>Why points were lost (for you: the reasons quote hidden tests)</h3>"]
+    for line in losers:
+        items = "".join(f"<li>{html.escape(reason)}</li>" for reason in line.lost)
+        name = f"<summary><b>{html.escape(line.student)}</b>, {len(line.lost)} parts</summary>"
+        parts.append(f"<details>{name}<ul>{items}</ul></details>")
+    return parts
+
+
 def write_report(course: Course, names: list[str] | None, folder: Path) -> list[Path]:
-    """Writes NAME.csv for each released assignment with submissions, and report.html; returns the files.
+    """Writes NAME.csv for these assignments, and report.html for all that have submissions; returns the files.
 
     Raises `InputError` if nothing was handed in, or a name is unknown.
     """
+    chosen = {assignment.name for assignment in course.assignments(names)}
     found = []
-    for assignment in course.assignments(names):
+    for assignment in course.assignments():
         given = any(course.submission(assignment.name, student).is_dir() for student in course.students())
-        if names or (given and course.source(assignment.name).exists()):
+        if (given and course.source(assignment.name).exists()) or (names and assignment.name in chosen):
             found.append((assignment, *collect(course, assignment)))
-    if not found:
-        raise InputError(f"there is nothing to report: {course.folder / 'submitted'} holds no submission")
+    if not any(assignment.name in chosen for assignment, _, _ in found):
+        elsewhere = "".join(f"; but {line}" for line in course.misplaced()[:1])
+        raise InputError(f"there is nothing to report: {course.folder / 'submitted'} holds no submission{elsewhere}")
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for assignment, tasks, lines in found:
-        written.append(folder / f"{assignment.name}.csv")
-        write_text(written[-1], to_csv(assignment, tasks, lines))
+        if assignment.name in chosen:
+            written.append(folder / f"{assignment.name}.csv")
+            write_text(written[-1], to_csv(assignment, tasks, lines))
     written.append(folder / "report.html")
-    write_text(written[-1], to_page(found))
+    write_text(written[-1], to_page(found, course.misplaced()))
     return written
 
 

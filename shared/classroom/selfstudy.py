@@ -92,7 +92,7 @@ def check(path: Path, progress: Callable[[str], None] = lambda text: None) -> Ch
     assignment = read_assignment(release)
     beside = {file.name for file in release.iterdir()} - {"assignment.toml", f"{release.name}.ipynb"}
     missing = sorted(name for name in beside if not (path.parent / name).exists())
-    notes = [f"{finding}; checked with the cell as it was handed out" for finding in changed]
+    notes = [f"{finding}, or is of an earlier version; checked as it is handed out now" for finding in changed]
     notes += [f"{name} of the assignment is not beside your notebook" for name in missing]
     for module in assignment.hides:
         if any(module in cell["source"] for cell in merged["cells"] if _is_own(cell)):

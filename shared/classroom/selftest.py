@@ -32,18 +32,28 @@ class WrongAnswer:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One submission of the test: the marks it should get and those it got, task by task."""
+    """One submission of the test: the marks it should get and those it got, task by task.
+
+    `visible`: what is wrong with the visible tests, which give no points in a class, but do when a learner checks.
+    """
 
     assignment: str
     name: str
     expected: dict[str, float]
     got: dict[str, float | None]
     most: float
+    visible: list[str] = field(default_factory=list)
+
+    @property
+    def problems(self) -> list[str]:
+        """What is not as it should be."""
+        marks = ((task, self.got[task], points) for task, points in self.expected.items())
+        return [f"{task}: {got} instead of {points:g}" for task, got, points in marks if got != points] + self.visible
 
     @property
     def passed(self) -> bool:
-        """Whether all marks are as they should be."""
-        return self.expected == self.got
+        """Whether all marks, and the visible tests, are as they should be."""
+        return not self.problems
 
 
 def wrong_answers(folder: Path, source: Cell) -> list[WrongAnswer]:
@@ -73,7 +83,10 @@ def wrong_answers(folder: Path, source: Cell) -> list[WrongAnswer]:
 
 
 def combined(wrongs: list[WrongAnswer]) -> list[WrongAnswer]:
-    """The same mistakes in fewer submissions: those that touch neither the same answer nor the same task, together."""
+    """The same mistakes in fewer submissions: those that touch neither the same answer nor the same task, together.
+
+    A task that a mistake touches without costing points is in its `loses` with 0.
+    """
     groups: list[WrongAnswer] = []
     for wrong in wrongs:
         for number, group in enumerate(groups):
@@ -128,8 +141,10 @@ def selftest(
             for (name, student), marks in expected.items():
                 got = _marks(api, name, student)
                 got = {task: got.get(task) for task in marks}
-                most = sum(expected[name, "solution"].values())
-                trials.append(Trial(assignment=name, name=student, expected=marks, got=got, most=most))
+                full = expected[name, "solution"]
+                visible = _visible(copied, name, student, right=marks == full)
+                most = sum(full.values())
+                trials.append(Trial(assignment=name, name=student, expected=marks, got=got, most=most, visible=visible))
         return trials
 
 
@@ -154,6 +169,19 @@ def _hand_in(course: Course, assignment: str, student: str, notebook: Cell, extr
     if extra is not None and extra.is_dir():
         shutil.copytree(extra, folder, dirs_exist_ok=True)
     write_text(folder / f"{assignment}.ipynb", json.dumps(notebook))
+
+
+def _visible(course: Course, assignment: str, student: str, *, right: bool) -> list[str]:
+    """What is wrong with the visible tests: they must pass on a right notebook, and fail on the empty one."""
+    verdict = course.read_verdict(assignment, student)
+    tested = [mark for mark in verdict.marks if mark.parts] if verdict else []
+    if right:
+        return [
+            f"{mark.task}: the visible test stops a right answer: {mark.visible}" for mark in tested if mark.visible
+        ]
+    if student == "empty":
+        return [f"{mark.task}: the visible test lets an empty answer pass" for mark in tested if not mark.visible]
+    return []
 
 
 def _marks(api: object, assignment: str, student: str) -> dict[str, float | None]:

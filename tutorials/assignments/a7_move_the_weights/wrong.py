@@ -8,6 +8,7 @@
 
 # %% [markdown]
 # Wrong answers that `selftest` plants, one at a time: the answer that each replaces, and the points that it must cost.
+# 0 points: costs nothing alone, but hides other mistakes, so `selftest --quick` must not plant it beside those.
 
 
 # %% wrong="prefix of the first name for all" answer="read_checkpoint" loses={"read_checkpoint": 2, "port": 2}
@@ -168,7 +169,7 @@ def load_into(model, arrays):
             variable.assign(turned[name])
 
 
-# %% wrong="what no variable needs is ignored" answer="load_into" loses={"load_into": 2}
+# %% wrong="what no variable needs is ignored" answer="load_into" loses={"load_into": 2, "port": 0}
 def load_into(model, arrays):
     variables = {torch_name(variable.path): variable for variable in model.variables}
     faults = [name for name in variables if name not in arrays]
