@@ -757,7 +757,7 @@ def test_a_persons_mark_stands_for_its_answer_and_is_asked_for_again_when_that_c
 def test_the_teachers_page_says_why_points_were_lost(graded_class, tmp_path):
     course, _ = graded_class
     page = write_report(course, None, tmp_path / "report")[-1].read_text(encoding="utf-8")
-    assert "<summary><b>nan</b>, 1 parts</summary>" in page
+    assert "<summary><b>nan</b>, parts lost: 1</summary>" in page
     assert "ends, whole numbers: 0 of 3, ends(" in page
     assert "<summary><b>good</b>" not in page
 

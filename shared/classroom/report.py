@@ -22,6 +22,7 @@ FLAGS = {
     "look": "A person should look",
     "written": "Written answers wait for a mark",
 }
+SHARED = ("missing", "written")  # flags whose reason many students share: the reason comes first, then the names
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; padding: 0 1rem; color: #1a1a1a; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.25rem; margin-top: 2.2rem; } h3 { font-size: 1rem; margin-bottom: .3rem; }
@@ -195,13 +196,14 @@ def _mark(mark: float | None) -> str:
 def _look(lines: Sequence[Line]) -> list[str]:
     parts = []
     for flag, meaning in FLAGS.items():
-        found = [line for line in lines if flag in line.flags]
+        found = [(line.student, "; ".join(line.flags[flag])) for line in lines if flag in line.flags]
+        count = len(found)
+        if flag in SHARED:  # nearly everybody has the same one
+            reasons = dict.fromkeys(reason for _, reason in found)
+            found = [(reason, ", ".join(name for name, why in found if why == reason)) for reason in reasons]
         if found:
-            items = "".join(
-                f"<li><b>{html.escape(line.student)}</b>: {html.escape('; '.join(line.flags[flag]))}</li>"
-                for line in found
-            )
-            parts.append(f'<h3><span class="flag">{flag}</span> {meaning} ({len(found)})</h3><ul>{items}</ul>')
+            items = "".join(f"<li><b>{html.escape(head)}</b>: {html.escape(text)}</li>" for head, text in found)
+            parts.append(f'<h3><span class="flag">{flag}</span> {meaning} ({count})</h3><ul>{items}</ul>')
     return parts
 
 
@@ -212,7 +214,7 @@ def _why(lines: Sequence[Line]) -> list[str]:
     parts = ["<h3>Why points were lost (for you: the reasons quote hidden tests)</h3>"]
     for line in losers:
         items = "".join(f"<li>{html.escape(reason)}</li>" for reason in line.lost)
-        name = f"<summary><b>{html.escape(line.student)}</b>, {len(line.lost)} parts</summary>"
+        name = f"<summary><b>{html.escape(line.student)}</b>, parts lost: {len(line.lost)}</summary>"
         parts.append(f"<details>{name}<ul>{items}</ul></details>")
     return parts
 
