@@ -239,8 +239,7 @@ def release(course: Course, names: list[str] | None = None, *, report: Report = 
         before = released.read_bytes() if released.exists() else b""
         with nbgrader_api(course) as api:
             _must(api.generate_assignment(assignment.name), f"make the student version of {assignment.name}")
-        handed_in = submissions(course, [assignment], None)
-        if handed_in and before != released.read_bytes():
+        if before != released.read_bytes() and (handed_in := submissions(course, [assignment], None)):
             report(
                 f"{assignment.name} has changed, and {len(handed_in)} submissions are of the version before: cells "
                 "that you changed will be reported in them as edited"

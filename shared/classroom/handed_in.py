@@ -58,5 +58,6 @@ def misplaced(submitted: Path, assignments: Iterable[str]) -> list[str]:
         student = next((part for part in parts[:-1] if part not in names), "STUDENT")
         spoken = [name for name in sorted(names) for part in reversed(parts) if name in part]
         home = f"submitted/{student}/{spoken[0] if spoken else 'NAME'}/"
-        found.append(f"{path.relative_to(submitted.parent)} is not where grading looks; it belongs into {home}")
+        where = path.relative_to(submitted.parent).as_posix()
+        found.append(f"{where} is not where grading looks; it belongs into {home}")
     return found
