@@ -754,6 +754,25 @@ def test_a_persons_mark_stands_for_its_answer_and_is_asked_for_again_when_that_c
     assert (report_row(released)["why"], report_row(released)["flags"]) == ("0", "")
 
 
+def test_a_mark_that_a_person_gave_in_place_of_a_test_is_asked_for_again_after_every_grading(tiny):
+    """The test's own text never changes: it says nothing of the answer, so no mark stands because of it."""
+    from shared.classroom.course import nbgrader_api
+
+    path = tiny.folder / TINY / "notebook.py"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("exam.score()\n### END", "### END", 1), encoding="utf-8")  # it gives no score
+    courses.release(tiny)
+    path = hand_in(tiny, "ann")
+    courses.grade(tiny, jobs=1)
+    with nbgrader_api(tiny) as api, api.gradebook as gradebook:
+        grade = gradebook.find_grade("test_add_up", TINY, TINY, "ann")
+        grade.manual_score, grade.needs_manual_grade = 2.0, False
+        gradebook.db.commit()
+    path.write_text(path.read_text(encoding="utf-8").replace("float(sum(numbers))", "0.0"), encoding="utf-8")
+    courses.grade(tiny, jobs=1)
+    assert "test_add_up: marked before" in report_row(tiny)["notes"]
+
+
 def test_the_teachers_page_says_why_points_were_lost(graded_class, tmp_path):
     course, _ = graded_class
     page = write_report(course, None, tmp_path / "report")[-1].read_text(encoding="utf-8")

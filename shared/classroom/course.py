@@ -329,8 +329,9 @@ def _written(course: Course, assignment: str, student: str) -> dict[str, str]:
 
 
 def _answers(verdict: Verdict) -> dict[str, str]:
-    written = {mark.task for mark in verdict.marks if mark.score is None}
-    return {cell["id"]: cell["source"] for cell in verdict.cells if cell.get("id") in written}
+    """The texts of the cells that are answer and task in one; that of a test would say nothing of the answer."""
+    marked = ((cell, cell["metadata"].get("nbgrader", {})) for cell in verdict.cells)
+    return {cell["id"]: cell["source"] for cell, marks in marked if marks.get("grade") and marks.get("solution")}
 
 
 def summary(verdict: Verdict) -> str:

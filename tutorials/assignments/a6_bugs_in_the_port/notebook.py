@@ -837,7 +837,7 @@ exam.score()
 #
 # Now the convolutions. Two mistakes meet here. The first assertions load kernels in which all numbers
 # of a window are equal. For them it does not matter where in its window a number stands, so they
-# cannot see the second mistake. The points of this test come together, for both.
+# cannot see the second mistake. `check` gives the points of this task together, for both.
 
 # %% test="convolutions" points=4
 even = {
