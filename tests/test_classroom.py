@@ -179,6 +179,17 @@ def hand_in(course: Course, student: str, answers: dict[str, str] | None = None,
     return path
 
 
+def rows_of(table: Path) -> dict[str, dict[str, str]]:
+    """The rows of a report, by student."""
+    return {row["student"]: row for row in csv.DictReader(table.read_text(encoding="utf-8").splitlines())}
+
+
+def report_row(course: Course) -> dict[str, str]:
+    """The only row of the report."""
+    (row,) = rows_of(write_report(course, None, course.folder / "report")[0]).values()
+    return row
+
+
 # --- the tricks
 
 
@@ -232,7 +243,7 @@ def test_the_report_names_all_that_needs_a_look(graded_class, tmp_path):
         table, page = write_report(course, None, tmp_path / "report")
     finally:
         (course.folder / "students.csv").unlink()
-    rows = {row["student"]: row for row in csv.DictReader(table.read_text(encoding="utf-8").splitlines())}
+    rows = rows_of(table)
     assert rows.keys() == {"absent", *outcomes}
     assert rows["good"] == {
         "assignment": TINY,
@@ -317,8 +328,7 @@ def test_a_hidden_test_that_gives_no_score_leaves_the_mark_to_a_person(tiny):
     courses.release(tiny)
     hand_in(tiny, "ann")
     courses.grade(tiny, jobs=1)
-    table, _ = write_report(tiny, None, tiny.folder / "report")
-    (row,) = csv.DictReader(table.read_text(encoding="utf-8").splitlines())
+    row = report_row(tiny)
     assert row["add_up"] == "", "marks for a cell that gave no score"
     assert row["ends"] == "3"
     assert row["flags"].split() == ["look", "written"]
@@ -482,7 +492,7 @@ def test_names_of_people_and_of_learning_platforms_are_graded_as_they_are(releas
         hand_in(released, student)
     courses.grade(released, jobs=2)
     table, _ = write_report(released, None, released.folder / "report")
-    rows = {row["student"]: row for row in csv.DictReader(table.read_text(encoding="utf-8").splitlines())}
+    rows = rows_of(table)
     assert rows.keys() == {"'-dash" if student == "-dash" else student for student in students}
     for student, row in rows.items():
         assert (row["total"], row["flags"]) == ("6", "written"), student
@@ -509,8 +519,7 @@ def test_a_mark_given_by_a_person_survives_grading_again(released):
         gradebook.find_grade("why", TINY, TINY, "ann").manual_score = 3.0
         gradebook.db.commit()
     courses.grade(released, jobs=1, again=True)
-    table, _ = write_report(released, None, released.folder / "report")
-    (row,) = csv.DictReader(table.read_text(encoding="utf-8").splitlines())
+    row = report_row(released)
     assert (row["why"], row["total"]) == ("3", "9")
 
 
@@ -562,8 +571,7 @@ def test_half_characters_and_odd_metadata_do_not_stop_the_grading(released):
     notebook["cells"].append({"cell_type": "markdown", "metadata": {"nbgrader": {"grade_id": []}}, "source": "x"})
     path.write_text(json.dumps(notebook), encoding="utf-8")
     courses.grade(released, jobs=1)
-    table, _ = write_report(released, None, released.folder / "report")
-    (row,) = csv.DictReader(table.read_text(encoding="utf-8").splitlines())
+    row = report_row(released)
     assert row["total"] == "6"
     assert (released.folder / "autograded" / "ann" / TINY / f"{TINY}.ipynb").exists()
 
@@ -706,12 +714,6 @@ def test_a_released_assignment_that_changes_is_mentioned_once_there_are_submissi
     ]
 
 
-def report_row(course: Course) -> dict[str, str]:
-    table, _ = write_report(course, None, course.folder / "report")
-    (row,) = csv.DictReader(table.read_text(encoding="utf-8").splitlines())
-    return row
-
-
 def test_the_report_says_when_marks_are_not_of_what_lies_there_now(released):
     path = hand_in(released, "ann")
     courses.grade(released, jobs=1)
@@ -725,7 +727,7 @@ def test_the_report_says_when_marks_are_not_of_what_lies_there_now(released):
     (released.folder / "students.csv").write_text("id\nann\n", encoding="utf-8")
     hand_in(released, "other")
     table, _ = write_report(released, None, released.folder / "report")
-    rows = {row["student"]: row for row in csv.DictReader(table.read_text(encoding="utf-8").splitlines())}
+    rows = rows_of(table)
     assert "what was handed in is gone" in rows["ann"]["notes"]
     assert "look: not in students.csv" in rows["other"]["notes"]
 

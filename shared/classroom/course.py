@@ -38,6 +38,7 @@ from shared.classroom.notebooks import (
     Cell,
     build_source,
     find_tasks,
+    is_called,
     read_assignment,
     read_notebook,
 )
@@ -65,8 +66,7 @@ class Course:
         known = self.names()
         chosen = []
         for name in names or known:
-            short = name.rstrip("/")
-            found = [n for n in known if short in (n, n.split("_")[0], n.split("_")[0].lstrip("a"))]
+            found = [assignment for assignment in known if is_called(assignment, name)]
             if not found:
                 raise InputError(f"{self.folder} has no assignment {name!r}; it has {', '.join(known)}")
             chosen.append(read_assignment(self.folder / found[0]))
@@ -249,13 +249,17 @@ def release(course: Course, names: list[str] | None = None, *, report: Report = 
 
 
 def unreleased(course: Course, names: Iterable[str]) -> list[str]:
-    """The assignments that the gradebook does not know: marks for them could not be entered."""
+    """The assignments that are not built, or that the gradebook does not know: marks for them could not be entered."""
     known = set()
     if (course.folder / "gradebook.db").exists():
         with nbgrader_api(course) as api, api.gradebook as gradebook:
             known = {assignment.name for assignment in gradebook.assignments if assignment.notebooks}
-    found = (course.source(name).exists() and (course.release(name) / f"{name}.ipynb").exists() for name in names)
-    return [name for name, built in zip(names, found, strict=True) if not built or name not in known]
+
+    def is_released(name: str) -> bool:
+        built = course.source(name).exists() and (course.release(name) / f"{name}.ipynb").exists()
+        return built and name in known
+
+    return [name for name in names if not is_released(name)]
 
 
 def submissions(course: Course, assignments: list[Assignment], students: list[str] | None) -> list[tuple[str, str]]:

@@ -293,6 +293,12 @@ def _points(cell: Cell) -> Any:
     return nbgrader.get("points") if isinstance(nbgrader, dict) else None
 
 
+def is_called(assignment: str, name: str) -> bool:
+    """Whether `name` stands for the assignment: a3_row_to_network, a3 or 3, perhaps with the "/" that shells add."""
+    short = assignment.split("_")[0]
+    return name.rstrip("/") in (assignment, short, short.lstrip("a"))
+
+
 def find_release(name: str) -> Path:
     """The folder with the student version of an assignment; its number will do for a name.
 
@@ -300,7 +306,7 @@ def find_release(name: str) -> Path:
     """
     folders = release_folders()
     for folder in folders:
-        if name in (folder.name, folder.name.split("_")[0], folder.name.split("_")[0].lstrip("a")):
+        if is_called(folder.name, name):
             return folder
     raise InputError(f"there is no assignment {name!r}; there are {', '.join(folder.name for folder in folders)}")
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import html
 import io
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from shared.classroom.course import Course, nbgrader_api
+from shared.classroom.course import NOT_ENTERED, Course, nbgrader_api
 from shared.classroom.grading import Verdict, digest
 from shared.classroom.notebooks import Assignment, Task, find_tasks, read_notebook
 from shared.errors import InputError
@@ -59,26 +60,25 @@ def collect(course: Course, assignment: Assignment) -> tuple[list[Task], list[Li
     if not course.source(assignment.name).exists():
         raise InputError(f"{assignment.name} was never released; run resnet-twins classroom release {assignment.name}")
     source = read_notebook(course.source(assignment.name))
-    tasks, listed = find_tasks(source), course.listed()
+    tasks, listed, seed = find_tasks(source), course.listed(), course.seed()
     lines = []
     with nbgrader_api(course) as api, api.gradebook as gradebook:
         for student in course.students():
             verdict = course.read_verdict(assignment.name, student)
             marks: dict[str, float | None] = dict.fromkeys(task.name for task in tasks)
-            flags: dict[str, list[str]] = {}
+            flags: dict[str, list[str]] = defaultdict(list)
             given = course.submission(assignment.name, student)
             if listed and student not in listed:
-                flags["look"] = ["not in students.csv"]
+                flags["look"].append("not in students.csv")
             if verdict is None:
                 flag, reason = ("look", "not graded yet") if given.is_dir() else ("missing", "nothing was handed in")
-                flags.setdefault(flag, []).append(reason)
+                flags[flag].append(reason)
                 lines.append(Line(student=student, marks=marks, flags=flags))
                 continue
             if not given.is_dir():
-                flags.setdefault("look", []).append("what was handed in is gone; these marks are still of it")
-            elif verdict.digest and verdict.digest != digest(given, course.seed(), source):
-                reason = "what was handed in, or the assignment, has changed since; grade again"
-                flags.setdefault("look", []).append(reason)
+                flags["look"].append("what was handed in is gone; these marks are still of it")
+            elif verdict.digest != NOT_ENTERED and verdict.digest != digest(given, seed, source):
+                flags["look"].append("what was handed in, or the assignment, has changed since; grade again")
             try:
                 for notebook in gradebook.find_submission(assignment.name, student).notebooks:
                     for grade in notebook.grades:
@@ -86,10 +86,11 @@ def collect(course: Course, assignment: Assignment) -> tuple[list[Task], list[Li
                         waits = grade.needs_manual_grade and not marked
                         marks[grade.name] = None if waits else grade.score
                         if grade.needs_manual_grade and marked:
-                            reason = f"{grade.name}: marked before; is the mark still right for this answer?"
-                            flags.setdefault("look", []).append(reason)
+                            flags["look"].append(
+                                f"{grade.name}: marked before; is the mark still right for this answer?"
+                            )
             except Exception:  # nbgrader's MissingEntry: the marks could not be entered
-                flags["failed"] = ["the gradebook has no entry"]
+                flags["failed"].append("the gradebook has no entry")
             lines.append(_line(student, tasks, marks, flags, verdict))
     return tasks, lines
 
@@ -225,14 +226,15 @@ def write_report(course: Course, names: list[str] | None, folder: Path) -> list[
     Raises `InputError` if nothing was handed in, or a name is unknown.
     """
     chosen = {assignment.name for assignment in course.assignments(names)}
+    students, elsewhere = course.students(), course.misplaced()
     found = []
     for assignment in course.assignments():
-        given = any(course.submission(assignment.name, student).is_dir() for student in course.students())
+        given = any(course.submission(assignment.name, student).is_dir() for student in students)
         if (given and course.source(assignment.name).exists()) or (names and assignment.name in chosen):
             found.append((assignment, *collect(course, assignment)))
     if not any(assignment.name in chosen for assignment, _, _ in found):
-        elsewhere = "".join(f"; but {line}" for line in course.misplaced()[:1])
-        raise InputError(f"there is nothing to report: {course.folder / 'submitted'} holds no submission{elsewhere}")
+        but = f"; but {elsewhere[0]}" if elsewhere else ""
+        raise InputError(f"there is nothing to report: {course.folder / 'submitted'} holds no submission{but}")
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for assignment, tasks, lines in found:
@@ -240,7 +242,7 @@ def write_report(course: Course, names: list[str] | None, folder: Path) -> list[
             written.append(folder / f"{assignment.name}.csv")
             write_text(written[-1], to_csv(assignment, tasks, lines))
     written.append(folder / "report.html")
-    write_text(written[-1], to_page(found, course.misplaced()))
+    write_text(written[-1], to_page(found, elsewhere))
     return written
 
 
