@@ -5,6 +5,7 @@ from resnet_tf.quiet import import_keras
 import_keras()
 
 from resnet_tf.factory import create_model, resnet18, resnet34, resnet50, resnet101, resnet152
+from resnet_tf.fuse import fuse
 from resnet_tf.preact import PreActBasicBlock, PreActBottleneck, PreActResNet
 from resnet_tf.probe import devices, forward, from_nhwc, trace, train_step
 from resnet_tf.resnet import BasicBlock, Bottleneck, PlainBlock, ResNet
@@ -27,6 +28,7 @@ __all__ = [
     "devices",
     "forward",
     "from_nhwc",
+    "fuse",
     "get_weights",
     "layer_rows",
     "load_weights",

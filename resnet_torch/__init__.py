@@ -1,6 +1,7 @@
 """Residual networks in PyTorch, built from the table in `shared`. The twin package is `resnet_tf`."""
 
 from resnet_torch.factory import create_model, resnet18, resnet34, resnet50, resnet101, resnet152
+from resnet_torch.fuse import fuse
 from resnet_torch.preact import PreActBasicBlock, PreActBottleneck, PreActResNet
 from resnet_torch.probe import devices, forward, from_nhwc, trace, train_step
 from resnet_torch.resnet import BasicBlock, Bottleneck, PlainBlock, ResNet
@@ -23,6 +24,7 @@ __all__ = [
     "devices",
     "forward",
     "from_nhwc",
+    "fuse",
     "get_weights",
     "layer_rows",
     "load_weights",

@@ -102,6 +102,9 @@ class Backend(Protocol):
     def train_step(self, model: Any, inputs: NDArray[Any], labels: NDArray[Any], learning_rate: float) -> Trace:
         """Run one step of plain gradient descent in training mode."""
 
+    def fuse(self, model: Any) -> Any:
+        """Return a copy for inference, with the BatchNorms folded into the convolutions."""
+
     def devices(self) -> list[str]:
         """Return the devices that the framework sees, in words."""
 
