@@ -63,11 +63,11 @@ class Sequential:
 
 
 class BatchNormalization(layers.BatchNormalization):
-    """Keras' BatchNormalization with PyTorch's running variance.
+    """Keras' BatchNormalization with PyTorch's running variance, and faster.
 
     Both frameworks normalise a batch by its biased variance (divided by n). PyTorch keeps a running mean
-    of the unbiased one (divided by n - 1), Keras of the biased one. This layer multiplies what a batch
-    adds to the running variance by n / (n - 1); with one value per channel there is nothing to correct.
+    of the unbiased one (divided by n - 1), Keras of the biased one. This layer keeps PyTorch's; with one
+    value per channel there is nothing to correct.
     """
 
     # Saved under the name of its parent, so that a `.keras` file opens where this package is not installed.
@@ -78,9 +78,25 @@ class BatchNormalization(layers.BatchNormalization):
         """Normalise (N, H, W, C) by the batch while training, by the running statistics otherwise."""
         if not (training and self.trainable):
             return super().call(inputs, training=training, mask=mask)
+        if keras.backend.backend() == "tensorflow" and self.compute_dtype != "float64" and not self.synchronized:
+            return self._in_one_operation(inputs)
+        return self._in_many_operations(inputs)
+
+    def _in_one_operation(self, inputs: Any) -> Any:
+        # Keras spells the formula out, and each operation reads the whole batch from memory again. TensorFlow has
+        # one for all, which is up to 1.9 times as fast (docs/speed.md) and gives the variance divided by n - 1.
+        import tensorflow as tf
+
+        scale, offset = ops.cast(self.gamma, "float32"), ops.cast(self.beta, "float32")
+        outputs, mean, variance, *_ = tf.compat.v1.nn.fused_batch_norm(inputs, scale, offset, epsilon=self.epsilon)
+        for running, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            running.assign(running * self.momentum + batch * (1.0 - self.momentum))
+        return outputs
+
+    def _in_many_operations(self, inputs: Any) -> Any:
         # Multiplied at once: the bare variable would show its new value after the update below.
         kept = ops.multiply(self.moving_variance, self.momentum)
-        outputs = super().call(inputs, training=training, mask=mask)
+        outputs = super().call(inputs, training=True)
         dtype = self.moving_variance.dtype
         count = ops.cast(ops.size(inputs) // inputs.shape[self.axis], dtype)
         added = ops.subtract(self.moving_variance, kept)

@@ -86,6 +86,11 @@ class Follow(keras.callbacks.Callback):
         super().__init__()
         self.run = run
 
+    def set_model(self, model: keras.Model) -> None:
+        """Keep the model, and what `honest_loss` looks at."""
+        super().set_model(model)
+        self.statistics = running_statistics(model)
+
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Set the rate, and make the metrics forget: Keras reports running means, but a batch's own are wanted."""
         self.model.optimizer.learning_rate = self.run.learning_rate
@@ -94,7 +99,22 @@ class Follow(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Tell the run, and stop if it says so."""
         correct = round(float(logs["accuracy"]) * self.run.recipe.batch_size)
-        self.model.stop_training = self.run.after_step(float(logs["loss"]), correct, partial(get_state, self.model))
+        loss = honest_loss(float(logs["loss"]), self.statistics)
+        self.model.stop_training = self.run.after_step(loss, correct, partial(get_state, self.model))
+
+
+def running_statistics(model: keras.Model) -> list[Any]:
+    """Return the running mean of every BatchNorm, as variables."""
+    return [layer.moving_mean for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+
+
+def honest_loss(loss: float, statistics: list[Any]) -> float:
+    """Return the loss, or NaN if a running mean is no longer finite.
+
+    On a CPU, TensorFlow computes BatchNorm and ReLU in one operation, which makes 0 of NaN: images or weights that are
+    spoilt would not be seen in the loss. The mean of the batch still shows it.
+    """
+    return loss if all(np.isfinite(np.asarray(mean)).all() for mean in statistics) else float("nan")
 
 
 def predict(model: keras.Model, batches: Iterator[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:

@@ -234,3 +234,26 @@ def test_biases_in_front_of_a_batch_norm_have_no_gradient(twin):
     gradients = twin.trace(model, twin.from_nhwc(images, model), labels, training=True).parameter_gradients
     assert max(np.abs(gradients[name]).max() for name in silent) < 1e-14
     assert min(np.abs(gradients[name]).max() for name in gradients if name not in silent) > 1e-9
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("shape", [(8, 5, 5, 3), (1, 1, 1, 3)], ids=["a batch", "one value for each channel"])
+def test_batch_norm_in_one_operation_is_the_formula(keras_twin, policy, shape):
+    """TensorFlow's fused operation against Keras' own formula, which float64 takes: outputs, mean and variance."""
+    import keras
+
+    from resnet_tf.layers import BatchNormalization
+
+    images = np.random.default_rng(0).normal(3.0, 2.0, shape).astype(np.float32)
+
+    def normalise(method):
+        layer = BatchNormalization(momentum=0.9, dtype=keras.DTypePolicy(policy))
+        layer.build(shape)
+        outputs = getattr(layer, method)(keras.ops.cast(images, layer.compute_dtype))
+        return [np.asarray(keras.ops.cast(a, "float32")) for a in (outputs, layer.moving_mean, layer.moving_variance)]
+
+    fast, plain = normalise("_in_one_operation"), normalise("_in_many_operations")
+    rounding = {"float32": 1e-6, "mixed_bfloat16": 2e-2, "mixed_float16": 2e-3}[policy]
+    assert np.abs(fast[0] - plain[0]).max() < rounding
+    assert np.abs(fast[1] - plain[1]).max() < 1e-6
+    assert np.abs(fast[2] - plain[2]).max() < 1e-5
