@@ -30,7 +30,8 @@ POLICIES = {
 def train(run: Run) -> keras.Model:
     """Train until the run is complete or stopped, and return the model."""
     recipe = run.recipe
-    prepare_machine(run.settings, recipe.precision)
+    if prepare_machine(run.settings, recipe.precision) == "cpu":
+        run.advise_on_cpu()
     if run.settings.deterministic:
         keras.utils.set_random_seed(recipe.seed)
     dtype, policy = POLICIES[recipe.precision]
@@ -122,8 +123,11 @@ def predict(model: keras.Model, batches: Iterator[tuple[np.ndarray, np.ndarray]]
     return np.concatenate([np.asarray(model.predict_on_batch(images), np.float64) for images, _ in batches])
 
 
-def prepare_machine(settings: Settings, precision: str) -> None:
-    """Set TensorFlow up. Raises `InputError` for an absent device, or if TensorFlow cannot be set up any more."""
+def prepare_machine(settings: Settings, precision: str) -> str:
+    """Set TensorFlow up and return "cpu" or "cuda".
+
+    Raises `InputError` for an absent device, or if TensorFlow cannot be set up any more.
+    """
     if keras.backend.backend() != "tensorflow":
         raise InputError(
             f"the Keras twin trains on TensorFlow, but KERAS_BACKEND is {keras.backend.backend()}; unset it or set it "
@@ -145,6 +149,7 @@ def prepare_machine(settings: Settings, precision: str) -> None:
             tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
     except RuntimeError as error:  # TensorFlow fixes both with its first operation
         raise InputError(f"--device and --threads cannot be changed once TensorFlow has started ({error})") from error
+    return "cuda" if gpus and settings.device != "cpu" else "cpu"
 
 
 def get_state(model: keras.Model) -> dict[str, np.ndarray]:

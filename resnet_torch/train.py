@@ -22,6 +22,8 @@ def train(run: Run) -> nn.Module:
     """Train until the run is complete or stopped, and return the model."""
     recipe, batches = run.recipe, run.batches
     device, layout = prepare_machine(run.settings, recipe.precision)
+    if device.type == "cpu":
+        run.advise_on_cpu()
     double = recipe.precision == "float64"
     model = create_model(run.spec, seed=recipe.seed, dtype="float64" if double else "float32")
     model.to(device, memory_format=layout)  # type: ignore[call-overload]

@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from shared import (
     __version__,
+    cli_bench,  # noqa: F401
     cli_classroom,  # noqa: F401
     cli_pictures,  # noqa: F401 (registers its subcommands)
     cli_training,  # noqa: F401

@@ -14,6 +14,7 @@ from shared import __version__
 from shared.backends import BACKENDS, load_backend, missing_modules
 from shared.data import data_cache
 from shared.errors import MissingPackageError
+from shared.machine import has_bfloat16, processor
 from shared.versions import EXTRAS, TESTED, install_command, installed_version
 
 PYTHON_LOW, PYTHON_HIGH = (3, 11), (3, 13)
@@ -83,6 +84,15 @@ def _keras_settings() -> Iterator[Finding]:
         yield Finding("keras", BAD, f"{keras} is too old: Keras 3 is needed", install_command("tf"))
 
 
+def _processor() -> Finding:
+    name, _ = processor()
+    if has_bfloat16():
+        text = f"{name}: computes in bfloat16 as well, so train --precision bfloat16 is faster"
+    else:
+        text = f"{name}: has no bfloat16 of its own, so --precision bfloat16 would be slower than float32"
+    return Finding("processor", GOOD, f"{text}; PyTorch's channels-last layout is chosen by itself")
+
+
 def _sandbox() -> Finding:
     from shared.classroom.sandbox import why_not
 
@@ -117,6 +127,7 @@ def examine() -> Iterator[Finding]:
     yield Finding("resnet-twins", GOOD, f"{__version__} at {where}")
     yield _python()
     yield Finding("system", GOOD, f"{platform.platform()}, {os.cpu_count()} cores")
+    yield _processor()
     for name in ("numpy", "safetensors", "rich", "typer"):
         yield _package(name, None)
     for extra, names in EXTRAS.items():

@@ -29,9 +29,10 @@ from shared.batches import Batches
 from shared.catalog import get_spec
 from shared.errors import InputError, TrainingError
 from shared.files import check_readable, write_text
+from shared.machine import has_bfloat16
 from shared.recipe import Recipe, read_recipe
 from shared.spec import ResNetSpec
-from shared.table import count_buffers, count_parameters
+from shared.table import count_buffers, count_macs, count_parameters
 from shared.versions import installed_version, is_installed
 from shared.weights import save_arrays, write_safetensors
 
@@ -56,6 +57,8 @@ LAST, BEST, CURVES, CONFUSION = "last.safetensors", "best.safetensors", "curves.
 DEVICES = ("auto", "cpu", "cuda", "mps")
 #: A figure takes half a second: between the epochs of a small network they are drawn only this often.
 SECONDS_BETWEEN_FIGURES = 20.0
+#: Smaller networks, like those for digits, spend their time elsewhere than in convolutions.
+MACS_FOR_BFLOAT16 = 10_000_000
 RECORDED_PACKAGES = ("torch", "tensorflow", "keras", "numpy", "pillow", "safetensors")
 
 
@@ -190,6 +193,15 @@ class Run:
         return self.seconds_before + time.monotonic() - self._started
 
     # -- what the training loops call
+
+    def advise_on_cpu(self) -> None:
+        """Propose bfloat16 where the processor multiplies such numbers itself and the network is large enough."""
+        large = count_macs(self.spec) >= MACS_FOR_BFLOAT16
+        if self.step == 0 and self.recipe.precision == "float32" and large and has_bfloat16():
+            self.reporter.note(
+                "  this processor computes in bfloat16 as well: --precision bfloat16 is faster (resnet-twins bench "
+                "--quick says how much)"
+            )
 
     def epochs(self) -> Iterator[tuple[int, range]]:
         """Yield the epochs that are still to do (from 0), each with the numbers of its batches."""

@@ -1,0 +1,126 @@
+"""Measures the parts of a benchmark one after the other, shows each table at once, and keeps what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from shared.bench.contest import Say, measure_ceiling, run_race
+from shared.bench.growth import measure_growth, sweeps
+from shared.bench.profile import measure_profiles
+from shared.bench.races import races
+from shared.bench.report import (
+    GROWTH,
+    SPEED,
+    STARTS,
+    Table,
+    describe,
+    growth_table,
+    plot_growth,
+    plot_speed,
+    profile_tables,
+    race_table,
+    start_table,
+    to_markdown,
+)
+from shared.bench.results import FILE, Results, read_results
+from shared.bench.starts import commands, imports, measure_starts
+from shared.errors import InputError
+from shared.files import write_text
+from shared.run import command_line
+from shared.versions import is_installed
+
+PAGE = "bench.md"
+START_RUNS = {"imports": 7, "commands": 1}
+
+
+def parts(*, quick: bool = False) -> dict[str, str]:
+    """Return the parts of a benchmark: name -> title."""
+    return (
+        {race.name: race.title for race in races(quick=quick)}
+        | STARTS
+        | {"profile": "what the time of a training step goes into"}
+        | {f"growth-{sweep.name}": f"{sweep.title}: {sweep.axis}" for sweep in sweeps()}
+    )
+
+
+def measure(
+    names: Sequence[str],
+    *,
+    quick: bool,
+    rounds: int,
+    seconds: float,
+    output: Path | None,
+    say: Say,
+    show: Callable[[Table | str], None],
+) -> Results:
+    """Measure the parts `names`, and write what is known after each one to `output`, if there is one.
+
+    Raises `InputError` if `output` cannot be written, or holds results of another machine or other versions.
+    """
+    results = _opened(output, quick)
+    results.command = command_line()
+    say("products of large matrices")
+    results.ceiling = measure_ceiling(seconds=seconds, say=say)
+    show(describe(results))
+    for race in races(quick=quick):
+        if race.name in names:
+            outcome = run_race(race, rounds=rounds, seconds=seconds, say=say)
+            results.outcomes = [*(old for old in results.outcomes if old.race.name != race.name), outcome]
+            show(race_table(outcome, results.ceiling))
+            _keep(results, output)
+    for name, starts in (("imports", imports()), ("commands", commands(quick=quick))):
+        if name in names:
+            results.starts[name] = measure_starts(starts, runs=START_RUNS[name], say=say)
+            show(start_table(STARTS[name], starts))
+            _keep(results, output)
+    for sweep in sweeps(quick=quick):
+        if f"growth-{sweep.name}" in names:
+            grown = measure_growth(sweep, rounds=min(3, rounds), seconds=seconds, say=say)
+            results.growth = [*(old for old in results.growth if old.sweep != sweep.name), *grown]
+            show(growth_table(results, sweep))
+            _keep(results, output)
+    if "profile" in names:
+        results.profiles = measure_profiles(say=say)
+        for table in profile_tables(results):
+            show(table)
+        _keep(results, output)
+    return results
+
+
+def _opened(output: Path | None, quick: bool) -> Results:
+    """Return the results that `output` holds already, or new ones."""
+    results = Results(quick=quick)
+    if output is None:
+        return results
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"the folder {output} cannot be made ({error.strerror}); choose another one") from error
+    if not (output / FILE).exists():
+        results.save(output)  # a folder that cannot be written is found out before anything is measured
+        return results
+    old = read_results(output / FILE)
+    if (old.machine, old.versions, old.quick) != (results.machine, results.versions, quick):
+        how = " --quick" if old.quick else ""
+        raise InputError(
+            f"{output / FILE} is from another machine, other versions, or not from the same command (bench{how}: "
+            f"{describe(old)}); choose a new folder"
+        )
+    old.date = results.date
+    return old
+
+
+def _keep(results: Results, output: Path | None) -> None:
+    """Write all that is known so far."""
+    if output is None:
+        return
+    order = list(parts())
+    results.outcomes.sort(key=lambda outcome: order.index(outcome.race.name))
+    results.save(output)
+    write_text(output / PAGE, to_markdown(results))
+    if is_installed("matplotlib"):
+        if any(outcome.reference for outcome in results.outcomes):
+            plot_speed(results, output / SPEED)
+        if results.growth:
+            plot_growth(results, output / GROWTH)

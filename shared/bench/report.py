@@ -1,0 +1,219 @@
+"""Shows what a benchmark found: tables for the terminal and for Markdown from the same rows, and two figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shared.backends import BACKENDS
+from shared.bench.contest import Outcome
+from shared.bench.growth import Sweep, sweeps
+from shared.bench.profile import KINDS, OTHER
+from shared.bench.results import Results
+from shared.bench.starts import Start
+from shared.plots import BLUE, GREY, ORANGE, new_figure, save_figure
+
+SPEED, GROWTH = "speed.png", "growth.png"
+#: Backend -> colour, marker and line: different in grey as well.
+LOOKS = {"torch": (ORANGE, "o", "-"), "tf": (BLUE, "s", "--")}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A title, the names of the columns, and rows of texts; the first column is text, the others are numbers."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def to_markdown(self) -> str:
+        """Return the table as Markdown, without its title."""
+        rule = ("---", *["---:"] * (len(self.columns) - 1))
+        return "\n".join(f"| {' | '.join(row)} |" for row in (self.columns, rule, *self.rows))
+
+    def to_rich(self) -> Any:
+        """Return the table for a terminal."""
+        from rich import box
+        from rich.markup import escape
+        from rich.table import Table as Rich
+
+        table = Rich(title=escape(self.title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        table.add_column(self.columns[0])
+        for column in self.columns[1:]:
+            table.add_column(column, justify="right")
+        for row in self.rows:
+            table.add_row(*(escape(cell.replace("`", "")) for cell in row))
+        return table
+
+
+def _rate(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def _megabytes(value: float) -> str:
+    return f"{value:,.0f} MB" if value else ""
+
+
+def race_table(outcome: Outcome, ceiling: dict[str, float]) -> Table:
+    """Return what each contender of a race reached, and its ratio to the first one."""
+    rows = []
+    for timing in outcome.timings:
+        ratio, share = outcome.ratio(timing), timing.share(ceiling)
+        if ratio is None:
+            rows.append((timing.label, f"left out: {timing.failed}", "", "", ""))
+            continue
+        spread = "1" if timing is outcome.reference else f"{ratio[0]:.2f} ({ratio[1]:.2f} to {ratio[2]:.2f})"
+        used = "" if share is None else f"{share:.0%}"
+        rows.append((timing.label, _rate(timing.rate), spread, _megabytes(timing.megabytes), used))
+    title = outcome.race.title + (f" (images: {outcome.images})" if outcome.images else "")
+    return Table(title, ("who", "images/s", "times the first", "peak memory", "of the ceiling"), tuple(rows))
+
+
+def start_table(title: str, starts: list[Start]) -> Table:
+    """Return how long processes take, and their ratio to what they are compared with."""
+    medians = {start.label: start.median for start in starts}
+    rows = []
+    for start in starts:
+        if start.failed:
+            rows.append((start.label, f"left out: {start.failed}", ""))
+            continue
+        base = medians.get(start.reference, 0.0)
+        unit = f"{start.median:.1f} s" if start.median >= 1 else f"{start.median * 1000:.0f} ms"
+        rows.append((start.label, unit, f"{start.median / base:.2f} of {start.reference}" if base else ""))
+    return Table(title, ("what", "median", "beside"), tuple(rows))
+
+
+def growth_table(results: Results, sweep: Sweep) -> Table:
+    """Return time and memory at the points of a sweep."""
+    columns = [sweep.axis, "million multiply-adds"]
+    for _, _, title in BACKENDS.values():
+        columns += [f"{title}: step", "peak memory"]
+    rows = []
+    for grown in results.growth:
+        if grown.sweep != sweep.name:
+            continue
+        row = [f"{grown.value}", f"{grown.macs / 1e6:,.0f}"]
+        for backend in BACKENDS:
+            timing = grown.timings.get(backend)
+            if timing is None or not timing.rates:
+                row += ["", ""]
+            else:
+                row += [f"{timing.job.batch_size / timing.rate * 1000:,.0f} ms", _megabytes(timing.megabytes)]
+        rows.append(tuple(row))
+    return Table(f"{sweep.title}: a training step", tuple(columns), tuple(rows))
+
+
+def profile_tables(results: Results) -> Iterator[Table]:
+    """Yield where the time of a training step goes, a table for each network."""
+    for title in dict.fromkeys(profile.title for profile in results.profiles):
+        shown = [profile for profile in results.profiles if profile.title == title and not profile.failed]
+        kinds = [kind for kind in (*KINDS, OTHER) if any(profile.milliseconds[kind] >= 0.5 for profile in shown)]
+        rows = [(kind, *(f"{profile.milliseconds[kind]:,.0f}" for profile in shown)) for kind in kinds]
+        rows.append(("all", *(f"{sum(profile.milliseconds.values()):,.0f}" for profile in shown)))
+        yield Table(f"ms of a training step of {title}", ("kind", *(p.label for p in shown)), tuple(rows))
+
+
+STARTS = {"imports": "imports and commands", "commands": "`compare` and `verify` for all depths"}
+
+
+def tables(results: Results) -> Iterator[tuple[str, Table]]:
+    """Yield every table with its name: those of the races, of the starts, and of the sweeps."""
+    for outcome in results.outcomes:
+        yield outcome.race.name, race_table(outcome, results.ceiling)
+    for name, starts in results.starts.items():
+        yield name, start_table(STARTS[name], starts)
+    for sweep in sweeps():
+        if any(grown.sweep == sweep.name for grown in results.growth):
+            yield f"growth-{sweep.name}", growth_table(results, sweep)
+    for number, table in enumerate(profile_tables(results)):
+        yield f"profile-{number + 1}", table
+
+
+def describe(results: Results) -> str:
+    """Return the machine, the versions and the ceiling, in words."""
+    versions = ", ".join(f"{name} {version}" for name, version in results.versions.items() if version)
+    ceiling = ", ".join(f"{speed:,.0f} GFLOP/s in {precision}" for precision, speed in results.ceiling.items())
+    most = f" Products of large matrices, the ceiling: {ceiling}." if ceiling else ""
+    return f"{results.machine}; {versions}; {results.date}.{most}"
+
+
+def to_markdown(results: Results) -> str:
+    """Return all that was found as a page of Markdown."""
+    parts = ["# Speed", describe(results), f"```sh\n{results.command}\n```"]
+    for _, table in tables(results):
+        parts += [f"## {table.title[0].upper()}{table.title[1:]}", table.to_markdown()]
+    return "\n\n".join(parts) + "\n"
+
+
+def plot_speed(results: Results, path: Path | None = None) -> Any:
+    """Draw each race: how many times as fast as the reference, with the lowest and the highest of the rounds."""
+    outcomes = [outcome for outcome in results.outcomes if outcome.reference is not None]
+    rows = -(-len(outcomes) // 2)
+    most = max(len(outcome.timings) for outcome in outcomes)
+    figure, axes = new_figure(13, rows * (1.1 + 0.28 * most), columns=min(2, len(outcomes)), rows=rows)
+    flat = list(getattr(axes, "flat", [axes]))
+    for part in flat[len(outcomes) :]:
+        part.set_visible(False)
+    for part, outcome in zip(flat, outcomes, strict=False):
+        shown = [timing for timing in outcome.timings if timing.rates]
+        for place, timing in enumerate(shown):
+            found = outcome.ratio(timing)
+            assert found is not None
+            middle, low, high = found
+            colour, marker, _ = LOOKS[timing.job.backend]
+            part.errorbar(
+                middle,
+                place,
+                xerr=[[middle - low], [high - middle]],
+                fmt=marker,
+                color=colour,
+                markersize=7,
+                capsize=3,
+                markerfacecolor=colour if timing.job.who == "ours" else "white",
+            )
+            part.annotate(f"{middle:.2f}", (high, place), xytext=(6, 0), textcoords="offset points", va="center")
+        part.axvline(1, color=GREY, linestyle=":")
+        part.set_yticks(range(len(shown)), [timing.label for timing in shown])
+        part.invert_yaxis()
+        part.margins(x=0.15, y=0.12)
+        part.set_title(outcome.race.title, fontsize=10, loc="left")
+        part.set_xlabel(f"images/s, times {shown[0].label}")
+    figure.suptitle(
+        "filled: the twins, empty: others; circles: PyTorch, squares: Keras; lines: lowest to highest round"
+    )
+    save_figure(figure, path)
+    return figure
+
+
+def plot_growth(results: Results, path: Path | None = None) -> Any:
+    """Draw time and memory of a training step against depth, image size and batch."""
+    shown = [sweep for sweep in sweeps() if any(grown.sweep == sweep.name for grown in results.growth)]
+    figure, axes = new_figure(4.4 * len(shown), 6.5, columns=len(shown), rows=2)
+    for column, sweep in enumerate(shown):
+        above, below = (axes[0][column], axes[1][column]) if len(shown) > 1 else axes
+        for backend, (colour, marker, line) in LOOKS.items():
+            points = [
+                (grown.value, grown.macs, grown.timings[backend])
+                for grown in results.growth
+                if grown.sweep == sweep.name and backend in grown.timings and grown.timings[backend].rates
+            ]
+            if not points:
+                continue
+            values = [value for value, _, _ in points]
+            steps = [timing.job.batch_size / timing.rate * 1000 for _, _, timing in points]
+            style: dict[str, Any] = {"color": colour, "marker": marker, "linestyle": line}
+            above.plot(values, steps, label=BACKENDS[backend][2], **style)
+            below.plot(values, [timing.megabytes for _, _, timing in points], label=BACKENDS[backend][2], **style)
+            if backend == "torch":
+                work = [count * timing.job.batch_size for _, count, timing in points]
+                above.plot(values, [steps[-1] * each / work[-1] for each in work], ":", color=GREY, label="as the work")
+        for part, unit in ((above, "ms for a training step"), (below, "peak memory in MB")):
+            part.set_xlabel(sweep.axis)
+            part.set_ylabel(unit)
+            part.set_ylim(bottom=0)
+            part.legend()
+        above.set_title(sweep.title, fontsize=10)
+    save_figure(figure, path)
+    return figure

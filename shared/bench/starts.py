@@ -1,0 +1,89 @@
+"""How long it takes until something happens: imports, commands, and `compare` and `verify` for all depths."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from shared.backends import missing_modules
+
+EMPTY, TORCH, KERAS, FRAMEWORKS = "an empty Python process", "`import torch`", "`import keras`", "`import torch, keras`"
+DEPTHS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+
+
+@dataclass(kw_only=True)
+class Start:
+    """A Python process from its beginning to its end. reference: the label of what it is compared with."""
+
+    label: str
+    arguments: list[str]
+    reference: str
+    backends: tuple[str, ...] = ()
+    seconds: list[float] = field(default_factory=list)
+    failed: str = ""
+
+    @property
+    def median(self) -> float:
+        """The median of the seconds."""
+        return statistics.median(self.seconds) if self.seconds else 0.0
+
+
+def _code(label: str, code: str, reference: str, *backends: str) -> Start:
+    return Start(label=label, arguments=["-c", code], reference=reference, backends=backends)
+
+
+def _command(line: str, reference: str, *backends: str) -> Start:
+    label = f"`resnet-twins {line}`"
+    return Start(label=label, arguments=["-m", "shared.cli", *line.split()], reference=reference, backends=backends)
+
+
+def imports() -> list[Start]:
+    """Return what needs no network: imports and the commands that only print."""
+    return [
+        _code(EMPTY, "pass", EMPTY),
+        _code("`import shared`", "import shared", EMPTY),
+        _command("--version", EMPTY),
+        _command("--help", EMPTY),
+        _command("models", EMPTY),
+        _command("compare nope", EMPTY),
+        _code(TORCH, "import torch", TORCH, "torch"),
+        _code("`import resnet_torch`", "import resnet_torch", TORCH, "torch"),
+        _code(KERAS, "import keras", KERAS, "tf"),
+        _code("`import resnet_tf`", "import resnet_tf", KERAS, "tf"),
+    ]
+
+
+def commands(*, quick: bool = False) -> list[Start]:
+    """Return `compare` and `verify` for all depths, beside the mere import of both frameworks."""
+    names = DEPTHS[:1] if quick else DEPTHS
+    reference = _code(FRAMEWORKS, "import torch, keras", FRAMEWORKS, "torch", "tf")
+    compares = [_command(f"compare {name}", FRAMEWORKS, "torch", "tf") for name in names]
+    return [reference, *compares, *(_command(f"verify {name}", FRAMEWORKS, "torch", "tf") for name in names)]
+
+
+def measure_starts(starts: list[Start], *, runs: int, say: Callable[[str], None]) -> list[Start]:
+    """Run every one `runs` times, in turns, behind one that warms the disk's cache up where there are several."""
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
+    for start in starts:
+        missing = [module for backend in start.backends for module in missing_modules(backend)]
+        start.failed = f"{', '.join(missing)} not installed" if missing else ""
+    for turn in range(runs + (runs > 1)):
+        for start in starts:
+            if start.failed:
+                continue
+            say(f"{start.label}: {turn + 1}")
+            began = time.perf_counter()
+            command = [sys.executable, *start.arguments]
+            done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+            passed = time.perf_counter() - began
+            if done.returncode and "nope" not in start.arguments:
+                start.failed = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1][:300]
+                start.seconds = []
+            elif turn or runs == 1:
+                start.seconds.append(passed)
+    return starts

@@ -1,0 +1,56 @@
+"""The subcommand that measures speed: `bench`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shared.errors import InputError
+from shared.terminal import app, console
+
+
+@app.command()
+def bench(
+    quick: Annotated[bool, typer.Option("--quick", help="Four small races, in about five minutes.")] = False,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Measure this part only; may come again. --list names all.")
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="Name the parts and measure nothing.")] = False,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, max=100, help="Turns of each contender.", show_default="5, quick: 3")
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=0.1, max=600, help="Length of a turn.", show_default="2, quick: 1")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Write bench.json, bench.md and figures into this folder."),
+    ] = None,
+) -> None:
+    """Measure the twins against what people would use instead: images/s, memory and start-up, as ratios.
+
+    Everything else on the computer disturbs: close it first. With --output, parts that the folder holds already, from
+    the same machine and versions, stay.
+    """
+    from shared.bench.measure import measure, parts
+
+    screen = console()
+    names = parts(quick=quick)
+    if list_:
+        for name, title in names.items():
+            screen.print(f"{name:24}{title}", markup=False)
+        return
+    if unknown := [name for name in only or () if name not in names]:
+        raise InputError(f"--only {unknown[0]}: there is no such part; allowed is one of {', '.join(names)}")
+    with screen.status("starting") as status:
+        measure(
+            tuple(only or names),
+            quick=quick,
+            rounds=rounds or (3 if quick else 5),
+            seconds=seconds or (1.0 if quick else 2.0),
+            output=output,
+            say=lambda text: status.update(text.replace("[", r"\[")),
+            show=lambda table: screen.print(table.to_rich() if hasattr(table, "to_rich") else table),
+        )
