@@ -11,6 +11,7 @@ from shared.backends import BACKENDS
 from shared.bench.contest import Outcome
 from shared.bench.growth import Sweep, sweeps
 from shared.bench.profile import KINDS, OTHER
+from shared.bench.races import OURS
 from shared.bench.results import Results
 from shared.bench.starts import Start
 from shared.plots import BLUE, GREY, ORANGE, new_figure, save_figure
@@ -69,6 +70,28 @@ def race_table(outcome: Outcome, ceiling: dict[str, float]) -> Table:
         rows.append((timing.label, _rate(timing.rate), spread, _megabytes(timing.megabytes), used))
     title = outcome.race.title + (f" (images: {outcome.images})" if outcome.images else "")
     return Table(title, ("who", "images/s", "times the first", "peak memory", "of the ceiling"), tuple(rows))
+
+
+def summary_table(results: Results) -> Table:
+    """Return one line for each race against a peer: how many times as fast the twins are, plain and at their best."""
+    rows = []
+    for outcome in results.outcomes:
+        reference = outcome.reference
+        if reference is None or reference.job.who == OURS:
+            continue
+        row = [outcome.race.title, reference.label]
+        for backend in BACKENDS:
+            ours = [timing for timing in outcome.timings if timing.job.who == OURS and timing.job.backend == backend]
+            found = [(ratio[0], timing) for timing in ours if (ratio := outcome.ratio(timing)) is not None]
+            best = max(found, key=lambda pair: pair[0], default=None)
+            row.append(f"{found[0][0]:.2f}" if found else "")
+            setting = best[1].label.partition(", ")[2] if best else ""
+            row.append(f"{best[0]:.2f} ({setting or 'the same'})" if best else "")
+        rows.append(tuple(row))
+    columns = ["work", "1 is the speed of"]
+    for _, _, title in BACKENDS.values():
+        columns += [f"{title} twin", "its best setting"]
+    return Table("times as fast", tuple(columns), tuple(rows))
 
 
 def start_table(title: str, starts: list[Start]) -> Table:
