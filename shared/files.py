@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from shared.errors import InputError
+from shared.errors import InputError, UnwritableError
 
 
 def check_readable(path: str | Path) -> Path:
@@ -22,23 +22,23 @@ def check_readable(path: str | Path) -> Path:
 
 
 def check_writable(path: str | Path) -> Path:
-    """Return `path` if a file can be written there; raise `InputError` if its folder is missing or closed."""
+    """Return `path` if a file can be written there; raise `UnwritableError` if its folder is missing or closed."""
     path = Path(path)
     if path.is_dir():
-        raise InputError(f"{path} is a folder; name a file to write")
+        raise UnwritableError(f"{path} is a folder; name a file to write")
     if not path.parent.is_dir():
-        raise InputError(f"there is no folder {path.parent} to write {path.name} into; create it first")
+        raise UnwritableError(f"there is no folder {path.parent} to write {path.name} into; create it first")
     if not os.access(path.parent, os.W_OK):
-        raise InputError(f"the folder {path.parent} does not let {path.name} be written; choose another one")
+        raise UnwritableError(f"the folder {path.parent} does not let {path.name} be written; choose another one")
     return path
 
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def replacing(path: str | Path, keep: Path | None = None) -> Iterator[Path]:
     """Give a temporary name beside `path` to write to, and move it to `path` when all went well.
 
-    Until then the file that stands at `path` stays whole, whatever happens. The temporary name keeps the
-    suffixes of `path`, on which Keras insists.
+    Until then the file that stands at `path` stays whole, whatever happens; afterwards it stands at `keep`, if that
+    is given. The temporary name keeps the suffixes of `path`, on which Keras insists.
     """
     path = check_writable(path)
     handle, name = tempfile.mkstemp(prefix="tmp-", suffix=f"-{path.name}", dir=path.parent)
@@ -51,6 +51,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
+        if keep is not None and path.exists():
+            path.replace(keep)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -60,3 +62,15 @@ def write_text(path: str | Path, text: str) -> None:
     """Write `text` to `path` in UTF-8, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def new_folders(path: Path) -> Iterator[None]:
+    """Take `path` and the folders above it away again in the end, as far as they are new and empty."""
+    new = [folder for folder in (path, *path.parents) if not folder.exists()]
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # something is in it
+            for folder in new:
+                folder.rmdir()

@@ -314,11 +314,19 @@ def read_recipe(path: str | Path) -> Recipe:
     """Read a recipe from a TOML file, as a training run writes it. Raises `InputError` if it is none."""
     path = check_readable(path)
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return parse_recipe(path.read_text(encoding="utf-8"), path)
+    except UnicodeDecodeError as error:
         raise InputError(f"{path} is no readable recipe: {error}") from error
+
+
+def parse_recipe(text: str, where: str | Path) -> Recipe:
+    """Read a recipe from a TOML text that comes from `where`. Raises `InputError` if it is none."""
+    try:
+        table = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise InputError(f"{where} is no readable recipe: {error}") from error
     known = {field.name for field in fields(Recipe)}
     unknown = [key for key in table if key not in known]
     if unknown or "name" not in table:
-        raise InputError(f"{path} is no recipe: {'unknown ' + ', '.join(unknown) if unknown else 'it has no name'}")
+        raise InputError(f"{where} is no recipe: {'unknown ' + ', '.join(unknown) if unknown else 'it has no name'}")
     return Recipe(**table)
