@@ -41,10 +41,11 @@ def replacing(path: str | Path, keep: Path | None = None) -> Iterator[Path]:
     is given. The temporary name keeps the suffixes of `path`, on which Keras insists.
     """
     path = check_writable(path)
-    handle, name = tempfile.mkstemp(prefix="tmp-", suffix=f"-{path.name}", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = None
     try:
+        handle, name = tempfile.mkstemp(prefix="tmp-", suffix=f"-{path.name}", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
@@ -54,8 +55,12 @@ def replacing(path: str | Path, keep: Path | None = None) -> Iterator[Path]:
         if keep is not None and path.exists():
             path.replace(keep)
         temporary.replace(path)
+    except OSError as error:
+        error.filename = str(path)  # the temporary name says nothing to people
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -13,7 +13,6 @@ import platform
 import shutil
 import signal
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -29,7 +28,7 @@ from shared import __version__
 from shared.batches import Batches
 from shared.catalog import get_spec
 from shared.errors import InputError, TrainingError, UnwritableError, WeightsError
-from shared.files import check_readable, write_text
+from shared.files import check_readable, replacing, write_text
 from shared.lock import HOLDER, LOCK
 from shared.recipe import Recipe, parse_recipe, read_recipe
 from shared.spec import ResNetSpec, check_whole
@@ -58,6 +57,7 @@ STATE, RECIPE, ABOUT, METRICS = "state.safetensors", "recipe.toml", "run.json", 
 PREVIOUS = "state.previous.safetensors"
 STATE_FORMAT = "resnet-twins state, version 2"  # version 1 had no hash
 #: What a kill may leave behind in a folder: half-written files of ours and of safetensors, and the lock.
+PROBE = "tmp-probe"
 LEFTOVERS = ("tmp-*", ".tmp*", LOCK, HOLDER)
 LAST, BEST, CURVES, CONFUSION = "last.safetensors", "best.safetensors", "curves.png", "confusion.png"
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -442,14 +442,14 @@ def prepare_folder(path: Path, needed: int) -> None:
     """Make the folder; raise `InputError` if files cannot be written there, or if there is too little room."""
     try:
         path.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(prefix="tmp-", dir=path) as probe:
-            probe.write(b"0" * 4096)
-            probe.flush()
-            os.fsync(probe.fileno())
+        with replacing(path / PROBE) as probe:
+            probe.write_bytes(b"0" * 4096)
+        (path / PROBE).unlink()
         free = shutil.disk_usage(path).free
-    except OSError as error:
+    except (OSError, UnwritableError) as error:
         raise InputError(
-            f"the folder {path} cannot be written to ({error.strerror or error}); choose another one with --output"
+            f"the folder {path} cannot be written to ({getattr(error, 'strerror', None) or error}); choose another one "
+            "with --output"
         ) from error
     if free < needed:
         raise InputError(

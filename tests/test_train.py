@@ -6,7 +6,6 @@ import importlib
 import json
 import math
 import os
-import random
 import re
 import shutil
 import signal
@@ -315,55 +314,6 @@ def test_a_run_of_both_that_was_stopped_in_the_first_goes_on_with_the_second(tor
     resumed = resume(tmp_path / "both")
     assert [run.step for run in resumed.runs.values()] == [12, 12]
     assert resumed.complete
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", list(BACKENDS))
-def test_sigkill_at_any_moment_never_costs_a_file_and_never_a_bit(request, tmp_path, name):
-    request.getfixturevalue({"torch": "torch_twin", "tf": "keras_twin"}[name])
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    options = ["--framework", name, "--epochs", "12", "--set", "flip=yes", "--save-every", "5", "--threads", "1"]
-    reference, folder = tmp_path / "reference", tmp_path / "killed"
-
-    def start(*arguments: str) -> subprocess.Popen:
-        command = [sys.executable, "-m", "shared.cli", "train", *arguments]
-        return subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-
-    def wait_for_training(process: subprocess.Popen, place: Path, before: int) -> None:
-        """Wait until the run has saved something since `before`."""
-        deadline = time.monotonic() + 120
-        while process.poll() is None and time.monotonic() < deadline:
-            if (place / "metrics.csv").exists() and (place / "metrics.csv").stat().st_mtime_ns > before:
-                return
-            time.sleep(0.005)
-
-    process = start(*options, "--output", str(reference))
-    wait_for_training(process, reference, 0)
-    begin = time.monotonic()
-    assert process.wait(300) == 0
-    training = time.monotonic() - begin
-    rng, kills = random.Random(0), 0
-    for attempt in range(12):
-        known = (folder / "metrics.csv").stat().st_mtime_ns if (folder / "metrics.csv").exists() else 0
-        going_on = (folder / "run.json").exists()
-        process = start(*(["--resume", str(folder)] if going_on else [*options, "--output", str(folder)]))
-        if attempt < 3:  # too few, and too soon, to finish before the last one
-            wait_for_training(process, folder, known)
-            time.sleep(rng.uniform(0, 0.2 * training))
-            process.kill()
-        status = process.wait(300)
-        for file in ("state", "last", "best"):
-            if (folder / f"{file}.safetensors").exists():
-                load_file(folder / f"{file}.safetensors")  # whole, whenever the kill came
-        kills += status == -signal.SIGKILL
-        if status == 0:
-            break
-    assert (status, kills >= 2) == (0, True)
-    assert not [path.name for path in folder.iterdir() if "tmp" in path.name], "leftovers are taken away"
-    first, second = (load_file(place / "last.safetensors") for place in (reference, folder))
-    assert [key for key in first if not np.array_equal(first[key], second[key])] == []
 
 
 class Notes(Reporter):
