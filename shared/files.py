@@ -10,15 +10,38 @@ from pathlib import Path
 
 from shared.errors import InputError, UnwritableError
 
+#: An archive may hold this many times its own bytes, and this many more.
+MOST_TIMES, SLACK = 20, 64_000_000
+
 
 def check_readable(path: str | Path) -> Path:
-    """Return `path` if a file is there; raise `InputError` if it is missing or a folder."""
-    path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; name a file")
-    if not path.exists():
-        raise InputError(f"there is no file {path}")
+    """Return `path` if a file is there; raise `InputError` if it is missing, a folder, or a device that never ends."""
+    try:
+        path = Path(path)
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; name a file")
+        if not path.exists():
+            raise InputError(f"there is no file {path}")
+        if not path.is_file():
+            raise InputError(f"{path} is no plain file")
+    except TypeError as error:
+        raise InputError(f"a file is named by a text or a Path, not by {path!r}") from error
+    except OSError as error:  # a name that is too long, a folder that is closed
+        raise InputError(f"{path} cannot be read ({error.strerror or error})") from error
     return path
+
+
+def check_unpacked(path: str | Path, size: int) -> None:
+    """Raise `InputError` if an archive says that its content has so many bytes more than itself that it is a bomb.
+
+    Pictures and weights hardly shrink: an honest archive unpacks to a little more than its own size.
+    """
+    most = SLACK + MOST_TIMES * Path(path).stat().st_size
+    if size > most:
+        raise InputError(
+            f"{path} unpacks to {size / 1e6:,.0f} MB or more, far more than a file of its size holds (at most "
+            f"{most / 1e6:,.0f} MB); it is damaged, or made to fill the memory"
+        )
 
 
 def check_writable(path: str | Path) -> Path:

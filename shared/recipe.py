@@ -283,6 +283,8 @@ def get_recipe(name: str | Recipe, changes: Iterable[str] = (), **fields_: Any) 
     """
     if isinstance(name, Recipe):
         recipe = name
+    elif not isinstance(name, str):
+        raise InputError(f"a recipe is given by its name or a Recipe, not by a {type(name).__name__}")
     elif name in RECIPES:
         recipe = RECIPES[name]
     elif name.endswith(".toml"):
@@ -292,7 +294,12 @@ def get_recipe(name: str | Recipe, changes: Iterable[str] = (), **fields_: Any) 
             f"unknown recipe {name!r}; nearest are {', '.join(nearest(name, RECIPES))} (`resnet-twins recipes` lists "
             "all; a file ends in .toml)"
         )
+    if isinstance(changes, str):
+        raise InputError(f"changes are a list of texts like ['epochs=3'], not {changes!r}")
     kinds = {field.name: str(field.type) for field in fields(Recipe)}
+    unknown = [key for key in fields_ if key not in kinds]
+    if unknown:
+        raise InputError(f"a recipe has no {unknown[0]}; nearest are {', '.join(nearest(unknown[0], kinds))}")
     values = {key: value for key, value in fields_.items() if value is not None}
     for change in changes:
         key, equals, text = change.partition("=")

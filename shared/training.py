@@ -35,9 +35,13 @@ from shared.run import (
     restore,
     write_about,
 )
+from shared.table import activation_numbers, weight_shapes
 from shared.versions import is_installed
+from shared.weights import fit
 
 BOTH = "both"
+#: Bytes for the outputs of all layers: no machine that this package is meant for has more.
+MOST_MEMORY = 500_000_000_000
 
 
 @dataclass
@@ -82,6 +86,8 @@ def train(
     `runs`. data: instead of the recipe's. weights: canonical arrays to start from, instead of fresh ones.
     Raises `InputError` before training for anything that can be known then, and `TrainingError` later.
     """
+    if not isinstance(recipe, Recipe):
+        raise InputError(f"a Recipe is wanted, as get_recipe returns, not {recipe!r}")
     settings = settings or Settings()
     names = names_of(framework)
     spec = get_spec(recipe.model)
@@ -94,6 +100,8 @@ def train(
             batches = Batches(data if data is not None else load(recipe, data_dir, progress), recipe)
             runs = {name: _new_run(folder, framework, name, batches, settings, data_dir, reporter()) for name in names}
             _check_size(recipe, batches)
+            if weights is not None:
+                fit(weight_shapes(runs[names[0]].spec), weights)
             remove_leftovers(folder)
             result = Result(folder, names)
             if framework == BOTH:  # for the folder around theirs
@@ -202,6 +210,12 @@ def _check_size(recipe: Recipe, batches: Batches) -> None:
             f"the images have {size}x{size} pixels, too few for {recipe.model} ({error}); --set image_size={wanted} "
             "resizes them"
         ) from error
+    needed = 4 * recipe.batch_size * activation_numbers(get_spec(recipe.model), size)
+    if needed > MOST_MEMORY:
+        raise InputError(
+            f"a batch of {recipe.batch_size} images of {size}x{size} pixels needs about {needed / 1e9:,.0f} GB in "
+            f"{recipe.model}; make batch_size or image_size smaller"
+        )
 
 
 def _new_run(

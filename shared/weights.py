@@ -22,7 +22,7 @@ from shared.catalog import SPECS
 from shared.errors import InputError, WeightsError
 from shared.files import check_readable, replacing
 from shared.spec import ResNetSpec
-from shared.table import Shape, layer_table, weight_shapes
+from shared.table import Shape, check_buildable, layer_table, weight_shapes
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -52,6 +52,8 @@ def initial_weights(spec: ResNetSpec, seed: int) -> Arrays:
     fan-out). Biases and the last layer: uniform within 1 / sqrt(fan_in), PyTorch's default. BatchNorm: gamma
     1, or 0 where `zero_init_residual` says so, beta 0, mean 0, variance 1.
     """
+    check_seed(seed)
+    check_buildable(spec)
     rng = np.random.default_rng(seed)
     zero_gamma = set()
     if spec.zero_init_residual:
@@ -127,6 +129,13 @@ class LoadReport:
         return "; ".join(parts)
 
 
+def _array(name: str, values: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(values.detach() if hasattr(values, "detach") else values)  # also PyTorch's parameters
+    except ValueError as error:
+        raise WeightsError(f"{name} is no array ({error})") from error
+
+
 def fit(
     expected: Mapping[str, Shape],
     arrays: Mapping[str, NDArray[Any]],
@@ -144,11 +153,7 @@ def fit(
         raise InputError(
             f"the weights are a {type(arrays).__name__}; wanted is a dict of arrays, as get_weights returns"
         )
-    arrays = {
-        name: np.asarray(array.detach() if hasattr(array, "detach") else array)  # also PyTorch's parameters
-        for name, array in arrays.items()
-        if not name.endswith("num_batches_tracked")
-    }
+    arrays = {name: _array(name, each) for name, each in arrays.items() if not name.endswith("num_batches_tracked")}
     for name, array in arrays.items():
         if array.dtype.kind not in "fiu" and array.dtype.name != "bfloat16":
             raise WeightsError(f"{name} holds {array.dtype.name} values; allowed are real numbers")
@@ -184,6 +189,8 @@ def write_safetensors(
 
     `extra` are further texts for the file's metadata, like the names of the classes.
     """
+    if not isinstance(spec, ResNetSpec):
+        raise InputError(f"a ResNetSpec is wanted, not {spec!r}")
     if Path(path).suffix != ".safetensors":
         raise InputError(f"{path} does not end in .safetensors; `resnet-twins convert` writes other formats")
     metadata = {"format": FORMAT, "spec": json.dumps(spec.to_dict()), **(extra or {})}
@@ -260,7 +267,7 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     try:
         with safe_open(str(check_readable(path)), "numpy") as file:
             return dict(file.metadata() or {})
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
         raise WeightsError(f"{path} is no readable .safetensors file ({error})") from error
 
 

@@ -36,8 +36,10 @@ from shared.recipe import get_recipe  # noqa: E402
 from shared.run import (  # noqa: E402
     ABOUT,
     BEST,
+    HOLDER,
     LAST,
     LEFTOVERS,
+    LOCK,
     METRICS,
     PREVIOUS,
     RECIPE,
@@ -148,6 +150,7 @@ class Campaign:
         self.starting = time.monotonic() - begun
         code, _, err = self.finish(process)
         check(code == 0, err[-500:])
+        self.total = self.newest(self.reference)
         self.training = time.monotonic() - begun - self.starting
         self.note("undisturbed", seconds_to_start=round(self.starting, 1), seconds_of_training=round(self.training, 1))
 
@@ -176,14 +179,16 @@ class Campaign:
                 counts[kind] += 1
                 counts["in_a_write"] += self.in_a_write(folder)
                 lost += self.steps_lost(folder, before)
-            else:
-                check(code == 0, f"exit code {code}: {err[-500:]}")
+            check(code in (0, -signal.SIGKILL), f"exit code {code}: {err[-500:]}")
+            if code == 0 or self.newest(folder) == self.total:  # a kill may come when all is done
+                remove_lock(folder)
                 self.compare(folder, self.reference)
                 counts["runs_complete_and_equal"] += 1
                 number += 1
                 folder = self.place / f"killed-{number}"
-        self.complete(folder)
-        counts["runs_complete_and_equal"] += 1
+        if counts["kills"] and folder.exists():
+            self.complete(folder)
+            counts["runs_complete_and_equal"] += 1
         self.note("SIGKILL", **counts, steps_lost_beyond_the_last_save=lost)
 
     def moment(self, kind: str, process: subprocess.Popen[str], folder: Path) -> None:
@@ -297,7 +302,9 @@ class Campaign:
                 folder = disk / f"run-{room}"
                 process = self.start(*options, folder)
                 self.wait(process, (folder / (RECIPE if name == "curves.png" else STATE)).exists)
+                process.send_signal(signal.SIGSTOP)  # or it would write while the room is measured
                 fill(room)
+                process.send_signal(signal.SIGCONT)
                 line = self.refused(process, 1, "No space left on device")
                 check(name in line, f"{name} is not in {line!r}")
                 check(not self.in_a_write(folder), "a temporary file was left behind")
@@ -416,6 +423,12 @@ class Campaign:
                     break
             console.print(f"{BACKENDS[self.framework][2]}: {step.__name__}, {time.monotonic() - begun:.0f} s")
         return good
+
+
+def remove_lock(folder: Path) -> None:
+    """Remove what a process leaves behind that is killed when its run is complete already."""
+    for name in (LOCK, HOLDER):
+        (folder / name).unlink(missing_ok=True)
 
 
 class Listener(Reporter):
