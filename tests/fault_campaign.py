@@ -324,15 +324,18 @@ class Campaign:
         for closed in (file / "run", Path("/proc/run")):
             self.refused(self.start(*self.options, "--output", closed), 2, "cannot be written to")
             counts["refused_at_the_start"] += 1
-        if os.geteuid() == 0:  # to whom nothing is closed
-            self.note("unwritable folder", **counts, while_training="skipped: this is root")
-            return
         folder = self.place / "closed"
         process = self.begin(folder)
         self.wait(process, (folder / STATE).exists)
-        folder.chmod(0o500)
-        self.refused(process, 1, "what was saved before is whole")
-        folder.chmod(0o700)
+        if not close(folder, True):
+            process.kill()
+            self.finish(process)
+            self.note("unwritable folder", **counts, while_training="skipped: nothing is closed to root here")
+            return
+        try:
+            self.refused(process, 1, "what was saved before is whole")
+        finally:
+            close(folder, False)
         self.complete(folder)
         self.note("unwritable folder", **counts, while_training=1, runs_complete_and_equal=1)
 
@@ -423,6 +426,15 @@ class Campaign:
                     break
             console.print(f"{BACKENDS[self.framework][2]}: {step.__name__}, {time.monotonic() - begun:.0f} s")
         return good
+
+
+def close(folder: Path, closed: bool) -> bool:
+    """Let nobody write into a folder, or let them again; return whether it worked. Root obeys only `chattr`."""
+    if os.geteuid() != 0:
+        folder.chmod(0o500 if closed else 0o700)
+        return True
+    command = ["chattr", "+i" if closed else "-i", str(folder)]
+    return bool(shutil.which("chattr")) and subprocess.run(command, capture_output=True).returncode == 0
 
 
 def remove_lock(folder: Path) -> None:
