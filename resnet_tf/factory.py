@@ -12,6 +12,7 @@ from resnet_tf.resnet import ResNet
 from resnet_tf.weights import set_weights
 from shared.catalog import get_spec
 from shared.spec import ResNetSpec
+from shared.table import check_buildable
 from shared.weights import check_dtype, check_seed, initial_weights
 
 
@@ -42,6 +43,7 @@ def create_model(
     spec = get_spec(name, **overrides)
     check_dtype(dtype)
     check_seed(seed)
+    check_buildable(spec)
     with dtype_scope(dtype, policy), deep_graphs():
         inputs = keras.Input((spec.input_size, spec.input_size, spec.in_channels), name="input")
         network = (PreActResNet if spec.preact else ResNet)(spec)

@@ -8,9 +8,19 @@ import keras
 import numpy as np
 
 from resnet_tf.layers import deep_graphs
-from resnet_tf.weights import canonical_variables, to_canonical, torch_name
-from shared.backends import Trace
+from resnet_tf.weights import canonical_variables, check_model, to_canonical, torch_name
+from shared.backends import Trace, check_images, check_labels, check_rate
 from shared.errors import InputError
+
+
+def _check(model: keras.Model, inputs: np.ndarray) -> np.ndarray:
+    """Return the images; raise `InputError` if this is no model, or if they are none for it."""
+    check_model(model)
+    built_for = model.inputs[0].shape
+    images = check_images(inputs, "N, H, W, C", built_for[-1])
+    if images.shape[1:] != built_for[1:]:
+        raise InputError(f"the images have the shape {images.shape}; this Keras model was built for {built_for}")
+    return images
 
 
 def _tensor(model: keras.Model, inputs: np.ndarray) -> object:
@@ -28,7 +38,7 @@ def _channels_first(tensor: object) -> np.ndarray:
 
 def from_nhwc(images: np.ndarray, model: keras.Model) -> np.ndarray:
     """Return images (N, H, W, C) as Keras wants them: as they are, in the model's dtype."""
-    return np.ascontiguousarray(images, model.inputs[0].dtype)
+    return np.ascontiguousarray(_check(model, images), model.inputs[0].dtype)
 
 
 def forward(model: keras.Model, inputs: np.ndarray, *, training: bool = False) -> np.ndarray:
@@ -36,7 +46,7 @@ def forward(model: keras.Model, inputs: np.ndarray, *, training: bool = False) -
 
     In training mode BatchNorm uses the batch and moves its running statistics.
     """
-    return _numpy(model(_tensor(model, inputs), training=training))
+    return _numpy(model(_tensor(model, _check(model, inputs)), training=training))
 
 
 def trace(
@@ -53,6 +63,9 @@ def trace(
     on TensorFlow. In training mode BatchNorm uses the batch and updates its running statistics; with
     `training=None` a layer runs in training mode only if it was called so when the model was built.
     """
+    inputs = _check(model, inputs)
+    if labels is not None:  # before the pass, which in training mode moves statistics
+        labels = check_labels(labels, len(inputs), model.outputs[0].shape[-1])
     watched = {}
     if activations:
         for operation in model.operations:
@@ -77,7 +90,7 @@ def trace(
     with tf.GradientTape() as tape:
         outputs = inner(_tensor(model, inputs), training=training)
         logits = outputs.pop("logits")
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(np.asarray(labels, np.int64), logits)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
         loss = tf.reduce_mean(losses)
     sources = {name: variable.value for name, (variable, _) in variables.items()}
     by_activation, by_variable = tape.gradient(loss, [outputs, sources])
@@ -94,6 +107,7 @@ def trace(
 
 def train_step(model: keras.Model, inputs: np.ndarray, labels: np.ndarray, learning_rate: float) -> Trace:
     """Run one step of plain gradient descent in training mode: p = p - learning_rate * gradient."""
+    check_rate(learning_rate)
     result = trace(model, inputs, labels, training=True, activations=False)
     for name, (variable, axes) in canonical_variables(model).items():
         if variable.trainable:

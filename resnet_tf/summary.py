@@ -8,7 +8,7 @@ import os
 import keras
 
 from resnet_tf.factory import create_model
-from resnet_tf.weights import torch_name
+from resnet_tf.weights import check_model, torch_name
 from shared.backends import ModelRow
 from shared.errors import InputError
 from shared.spec import ResNetSpec
@@ -28,6 +28,7 @@ def layer_rows(model: keras.Model, input_size: int | None = None) -> list[ModelR
     Padding is a layer of its own in Keras: the rows that end in `.pad` have no counterpart in PyTorch. A Keras
     model is built for one size, so any other `input_size` raises `InputError`.
     """
+    check_model(model)
     built_for = model.inputs[0].shape[1]
     if input_size not in (None, built_for):
         raise InputError(f"input_size is {input_size}, but this Keras model was built for {built_for} pixels")
@@ -51,6 +52,7 @@ def layer_rows(model: keras.Model, input_size: int | None = None) -> list[ModelR
 
 def printout(model: keras.Model) -> str:
     """Return what `model.summary()` shows."""
+    check_model(model)
     lines: list[str] = []
     # Keras prints through a console that takes its width from the environment and cuts off what is wider.
     columns = os.environ.get("COLUMNS")

@@ -35,10 +35,15 @@ def torch_name(model: keras.Model, name: str) -> str:
     return back.get(name, name)
 
 
-def canonical_variables(model: keras.Model) -> dict[str, tuple[keras.Variable, tuple[int, ...]]]:
-    """Return canonical name -> (the model's variable, axes from the canonical to Keras' layout)."""
+def check_model(model: keras.Model) -> None:
+    """Raise `InputError` for what is no Keras model."""
     if not isinstance(model, keras.Model):
         raise InputError(f"this is no Keras model but a {type(model).__module__}.{type(model).__name__}")
+
+
+def canonical_variables(model: keras.Model) -> dict[str, tuple[keras.Variable, tuple[int, ...]]]:
+    """Return canonical name -> (the model's variable, axes from the canonical to Keras' layout)."""
+    check_model(model)
     found = {}
     for layer in model.layers:
         for variable in layer.weights:
@@ -100,6 +105,9 @@ def load_weights(model: keras.Model, path: str | Path, *, strict: bool = True, n
 
 def write_native(model: keras.Model, path: str | Path) -> None:
     """Write the whole model to a `.keras` file or its weights to a `.weights.h5` file, whole or not at all."""
+    check_model(model)
+    if not str(path).endswith((".keras", ".weights.h5")):
+        raise InputError(f"{path} ends in neither .keras nor .weights.h5")
     with replacing(path) as temporary:
         if temporary.suffix == ".keras":
             model.save(temporary)

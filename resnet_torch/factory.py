@@ -12,6 +12,7 @@ from resnet_torch.resnet import ResNet
 from resnet_torch.weights import set_weights
 from shared.catalog import get_spec
 from shared.spec import ResNetSpec
+from shared.table import check_buildable
 from shared.weights import check_dtype, check_seed, initial_weights
 
 
@@ -35,6 +36,7 @@ def create_model(
     spec = get_spec(name, **overrides)
     check_dtype(dtype)
     check_seed(seed)
+    check_buildable(spec)
     model = (PreActResNet if spec.preact else ResNet)(spec)
     model = model.to(getattr(torch, dtype))
     if seed is not None:

@@ -11,7 +11,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 
-from shared.backends import Trace
+from resnet_torch.weights import check_model
+from shared.backends import Trace, check_images, check_labels, check_rate
+
+
+def _check(model: nn.Module, inputs: np.ndarray, axes: str = "N, C, H, W") -> np.ndarray:
+    """Return the images; raise `InputError` if this is no model, or if they are none for it."""
+    check_model(model)
+    first = next(model.parameters())
+    return check_images(inputs, axes, first.shape[1] if first.ndim == 4 else None)
 
 
 def _tensor(model: nn.Module, inputs: np.ndarray) -> Tensor:
@@ -38,7 +46,7 @@ def _mode(model: nn.Module, training: bool | None) -> Iterator[None]:
 
 def from_nhwc(images: np.ndarray, model: nn.Module) -> np.ndarray:
     """Return images (N, H, W, C) as PyTorch wants them: (N, C, H, W), in the model's dtype."""
-    return _numpy(_tensor(model, np.transpose(images, (0, 3, 1, 2))))
+    return _numpy(_tensor(model, np.transpose(_check(model, images, "N, H, W, C"), (0, 3, 1, 2))))
 
 
 def forward(model: nn.Module, inputs: np.ndarray, *, training: bool = False) -> np.ndarray:
@@ -46,6 +54,7 @@ def forward(model: nn.Module, inputs: np.ndarray, *, training: bool = False) -> 
 
     In training mode BatchNorm uses the batch and moves its running statistics.
     """
+    inputs = _check(model, inputs)
     with _mode(model, training), torch.no_grad():
         return _numpy(model(_tensor(model, inputs)))
 
@@ -91,6 +100,9 @@ def trace(
     BatchNorm uses the batch and updates its running statistics; with `training=None` every module runs in
     the mode that it has. The modes stay as they were.
     """
+    inputs = _check(model, inputs)
+    if labels is not None:  # before the pass, which in training mode moves statistics
+        labels = check_labels(labels, len(inputs), getattr(getattr(model, "spec", None), "num_classes", None))
     seen: dict[str, Tensor] = {}
     handles = watch(model, lambda name, _, output: seen.__setitem__(name, output)) if activations else []
     try:
@@ -116,6 +128,7 @@ def trace(
 
 def train_step(model: nn.Module, inputs: np.ndarray, labels: np.ndarray, learning_rate: float) -> Trace:
     """Run one step of plain gradient descent in training mode: p = p - learning_rate * gradient."""
+    check_rate(learning_rate)
     result = trace(model, inputs, labels, training=True, activations=False)
     with torch.no_grad():
         for name, parameter in model.named_parameters():

@@ -7,7 +7,9 @@ from torch import nn
 
 from resnet_torch.factory import create_model
 from resnet_torch.probe import watch
+from resnet_torch.weights import check_model
 from shared.backends import ModelRow
+from shared.errors import InputError
 from shared.spec import ResNetSpec
 
 
@@ -23,8 +25,14 @@ def layer_rows(model: nn.Module, input_size: int | None = None) -> list[ModelRow
     The shapes, (C, H, W) or (C,), are those that one image of `input_size` x `input_size` pixels really had
     on its way through the model. The sum at the end of a block has a row too, of kind "+".
     """
-    spec = model.spec
+    check_model(model)
+    if not hasattr(model, "spec"):
+        raise InputError(
+            f"layer_rows takes a network of create_model, not a {type(model).__name__}, or one that is fused"
+        )
+    spec: ResNetSpec = model.spec  # type: ignore[assignment]
     size = spec.input_size if input_size is None else input_size
+    spec.check_input_size(size)
     rows: list[ModelRow] = []
 
     def note(name: str, layer: nn.Module | None, output: torch.Tensor) -> None:
@@ -53,4 +61,5 @@ def layer_rows(model: nn.Module, input_size: int | None = None) -> list[ModelRow
 
 def printout(model: nn.Module) -> str:
     """Return what `print(model)` shows."""
+    check_model(model)
     return str(model)

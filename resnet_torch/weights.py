@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,15 @@ from shared.foreign import read_weights, spec_of
 from shared.weights import Arrays, LoadReport, fit, write_safetensors
 
 
-def _entries(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The model's parameters and running statistics: the tensors themselves, not copies."""
+def check_model(model: nn.Module) -> None:
+    """Raise `InputError` for what is no PyTorch model."""
     if not isinstance(model, nn.Module):
         raise InputError(f"this is no PyTorch model but a {type(model).__module__}.{type(model).__name__}")
+
+
+def _entries(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The model's parameters and running statistics: the tensors themselves, not copies."""
+    check_model(model)
     state = model.state_dict(keep_vars=True)
     return {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
 
@@ -64,7 +70,9 @@ def read_native(path: str | Path) -> Any:
     """Return what a PyTorch checkpoint holds. A pickle with anything but tensors and plain data is refused."""
     path = check_readable(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickles that are refused anyway
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path} is refused: it is no PyTorch checkpoint, or a pickle that holds more than tensors and "
@@ -78,5 +86,6 @@ def read_native(path: str | Path) -> Any:
 
 def write_native(model: nn.Module, path: str | Path) -> None:
     """Write the model's `state_dict()` to `path`, a `.pth` file, whole or not at all."""
+    check_model(model)
     with replacing(path) as temporary:
         torch.save(model.state_dict(), temporary)

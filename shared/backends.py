@@ -116,6 +116,8 @@ def missing_modules(name: str) -> list[str]:
 
 def check_installed(*names: str) -> None:
     """Raise `InputError` for an unknown backend, `MissingPackageError` for one whose framework is not installed."""
+    if not names:
+        raise InputError(f"no framework is named; allowed are {', '.join(BACKENDS)}")
     for name in names:
         if name not in BACKENDS:
             raise InputError(f"unknown framework {name!r}; allowed is one of {', '.join(BACKENDS)}")
@@ -142,6 +144,49 @@ def load_backend(name: str) -> Backend:
         raise MissingPackageError(
             f"{title} is installed but does not import ({reason}); install it anew with: {install_command(name)}"
         ) from error
+
+
+def check_images(images: Any, axes: str, channels: int | None) -> NDArray[Any]:
+    """Return a batch of images as an array; raise `InputError` for another rank, dtype, or a value that is not finite.
+
+    `axes` says how they lie, "N, H, W, C" or "N, C, H, W"; `channels` is what the model takes, None if nobody knows.
+    """
+    array = np.asarray(images.detach().cpu() if hasattr(images, "detach") else images)
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"the images hold {array.dtype.name} values; allowed are real numbers")
+    if array.ndim != 4 or 0 in array.shape:
+        raise InputError(f"the images have the shape {array.shape}; wanted are four axes ({axes}), none of them empty")
+    found = array.shape[axes.split(", ").index("C")]
+    if channels is not None and found != channels:
+        raise InputError(
+            f"the images have the shape {array.shape}, ({axes}): {found} channels; the model takes {channels}"
+        )
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise InputError("the images hold values that are not finite (nan or inf)")
+    return array
+
+
+def check_labels(labels: Any, images: int, classes: int | None) -> NDArray[np.int64]:
+    """Return class numbers as an array (N,); raise `InputError` if they are none, or do not fit images and classes.
+
+    `classes` is None if nobody knows how many there are.
+    """
+    array = np.asarray(labels)
+    if array.shape != (images,) or array.dtype.kind not in "iu":
+        raise InputError(
+            f"the labels have the shape {array.shape} and hold {array.dtype.name}; wanted are {images} whole numbers, "
+            "one for each image"
+        )
+    if array.min() < 0 or (classes is not None and array.max() >= classes):
+        most = "" if classes is None else f" to {classes - 1}"
+        raise InputError(f"the labels go from {array.min()} to {array.max()}; allowed are numbers from 0{most}")
+    return array.astype(np.int64)
+
+
+def check_rate(learning_rate: Any) -> None:
+    """Raise `InputError` unless the learning rate is a finite number."""
+    if not isinstance(learning_rate, int | float | np.number) or not np.isfinite(learning_rate):
+        raise InputError(f"learning_rate is {learning_rate!r}; allowed is a finite number")
 
 
 def random_images(spec: ResNetSpec, input_size: int, batch: int, seed: int) -> NDArray[np.float64]:

@@ -24,6 +24,9 @@ from shared.terminal import Screen, app, console, emit, overrides
 INTERRUPTED = 130
 MODELS_WIDTH = 110
 MOST_PROBLEMS = 8
+TOO_MUCH = "out of memory; try smaller images, a smaller batch or fewer pictures"
+#: How PyTorch (on a CPU, on a GPU) and TensorFlow say it.
+OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "OOM when allocating")
 HELP_HINT = "no command given (see resnet-twins --help)"
 
 Name = Annotated[str, typer.Argument(help="A network of the catalog, as `resnet-twins models` lists them.")]
@@ -409,12 +412,14 @@ def main() -> None:
     except BrokenPipeError:
         Screen().on_broken_pipe()
     except MemoryError:
-        fail("out of memory; try smaller images, a smaller batch or fewer pictures", 1)
+        fail(TOO_MUCH, 1)
     except OSError as error:
         fail(f"{error.filename or 'file'}: {error.strerror or error}", 2)
     except Exception as error:
         # Typer's own complaints about the command line: a line instead of its box.
         text = error.format_message() if hasattr(error, "format_message") else None
+        if text is None and any(words in str(error) for words in OUT_OF_MEMORY):
+            fail(TOO_MUCH, 1)
         if text is None:
             raise
         fail(f"{text.replace('Value error, ', '').rstrip('.')} (see resnet-twins --help)" if text else HELP_HINT, 2)

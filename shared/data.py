@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from shared.download import Download, fetch
 from shared.errors import InputError
 from shared.pictures import decode, find_pictures
-from shared.spec import nearest
+from shared.spec import check_whole, nearest
 
 #: Called with what is done, how much of it, and how much there is (0: not known).
 Progress = Callable[[str, int, int], None]
@@ -56,6 +56,28 @@ class Dataset:
     classes: tuple[str, ...]
     highest: int = 255
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check that images and labels are what they should be; raise `InputError` if not."""
+        if not isinstance(self.highest, int) or not 0 < self.highest < 256:
+            raise InputError(f"{self.name}: highest is {self.highest!r}; allowed is 1 to 255")
+        for which, split in (("training", self.train), ("test", self.test)):
+            images, labels = split.images, split.labels
+            where = f"{self.name}: the {which} images"
+            if getattr(images, "dtype", None) != np.uint8 or images.ndim != 4 or 0 in images.shape:
+                found = f"{getattr(images, 'dtype', type(images).__name__)} {np.shape(images)}"
+                raise InputError(f"{where} are {found}; wanted is uint8 (N, H, W, C), whole numbers from 0 (black)")
+            if images.shape[1:] != self.train.images.shape[1:] or images.shape[3] not in (1, 3):
+                raise InputError(f"{where} have the shape {images.shape}; all have one size, and 1 or 3 channels")
+            if int(images.max()) > self.highest:
+                raise InputError(f"{where} have a pixel of {images.max()}; white is {self.highest}")
+            if getattr(labels, "ndim", None) != 1 or labels.dtype.kind not in "iu" or len(labels) != len(images):
+                raise InputError(f"{self.name}: the {which} labels are no whole numbers, one for each image")
+            if not 0 <= int(labels.min()) <= int(labels.max()) < len(self.classes):
+                raise InputError(
+                    f"{self.name}: the {which} labels go from {labels.min()} to {labels.max()}; allowed are 0 to "
+                    f"{len(self.classes) - 1}"
+                )
 
     @property
     def sha256(self) -> str:
@@ -162,6 +184,10 @@ FASHION_FILES = {
 }
 
 
+#: The largest of these files has 47 million bytes: of another one that unpacks to more, no more is read.
+MOST_IDX_BYTES = 48_000_000
+
+
 def read_idx(path: Path, sha256: str) -> NDArray[np.uint8]:
     """Read a gzipped IDX file: two zeros, the type (8: bytes), the number of axes, the size of each, the values.
 
@@ -170,14 +196,18 @@ def read_idx(path: Path, sha256: str) -> NDArray[np.uint8]:
     """
     advice = f"delete it and it is downloaded anew, or put the right file there (SHA-256 of its content: {sha256})"
     try:
-        content = gzip.decompress(path.read_bytes())
+        with gzip.open(path) as file:
+            content = file.read(MOST_IDX_BYTES)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path} is damaged or only half there ({error}); {advice}") from error
     if hashlib.sha256(content).hexdigest() != sha256:
         raise InputError(f"{path} holds {len(content):,} bytes that are not those of Fashion-MNIST; {advice}")
-    axes = content[3]
-    shape = struct.unpack(f">{axes}I", content[4 : 4 + 4 * axes])
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
+    try:
+        axes = content[3]
+        shape = struct.unpack(f">{axes}I", content[4 : 4 + 4 * axes])
+        return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
+    except (IndexError, ValueError, struct.error) as error:
+        raise InputError(f"{path} is no IDX file ({error})") from error
 
 
 def _find_fashion(file: str, data_dir: str | Path | None) -> Path | None:
@@ -210,6 +240,7 @@ CIFAR_PLACES = [f"{folder}{name}" for name in (CIFAR_FOLDER, CIFAR_ARCHIVE) for 
 CIFAR_TRAIN = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 CIFAR_TEST = ("test_batch.bin",)
 CIFAR_RECORDS, CIFAR_RECORD = 10_000, 1 + 3 * 32 * 32
+CIFAR_MOST = CIFAR_RECORDS * CIFAR_RECORD + 1  # bytes: one more than there must be tells that it is too long
 
 
 def read_cifar_batch(content: bytes, where: str) -> Split:
@@ -231,7 +262,8 @@ def _cifar_files(path: Path) -> Iterator[tuple[str, bytes]]:
         for name in (*CIFAR_TRAIN, *CIFAR_TEST):
             if not (path / name).is_file():
                 raise InputError(f"{path} has no {name}; unpack the whole of {CIFAR_ARCHIVE} there")
-            yield name, (path / name).read_bytes()
+            with (path / name).open("rb") as file:
+                yield name, file.read(CIFAR_MOST)
         return
     try:
         with tarfile.open(path) as archive:
@@ -239,7 +271,7 @@ def _cifar_files(path: Path) -> Iterator[tuple[str, bytes]]:
                 stream = archive.extractfile(f"{CIFAR_FOLDER}/{name}")
                 if stream is None:
                     raise KeyError(f"{name} is no plain file")
-                yield name, stream.read()
+                yield name, stream.read(CIFAR_MOST)
     except (tarfile.TarError, OSError, EOFError, KeyError, zlib.error) as error:
         raise InputError(
             f"{path} is damaged or only half there ({error}); delete it and it is downloaded anew "
@@ -346,6 +378,10 @@ def load_data(
     all are squares of one size, else `default_size`), have `channels` channels, and `seed` splits them where
     there is no `test` folder. Raises `InputError` if something is missing or damaged.
     """
+    check_whole("image_size", image_size, 0, 4096)
+    check_whole("default_size", default_size, 0, 16_384)
+    if not isinstance(name, str):
+        raise InputError(f"unknown data set {name!r}; a data set is given by its name")
     kind, _, path = name.partition(":")
     if kind == "folder" and path:
         return _folder(

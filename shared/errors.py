@@ -4,6 +4,13 @@
 class InputError(ValueError):
     """Bad input from a user. The command line prints its text as one line and ends with exit code 2."""
 
+    def __init__(self, text: str = "") -> None:
+        super().__init__(" ".join(text.split()))  # a value from outside, or another error in it, may have several lines
+
+
+class UnwritableError(InputError):
+    """A path to which nothing can be written."""
+
 
 class MissingPackageError(InputError, ImportError):
     """A package that this step needs is not installed. The text ends with the command that installs it."""

@@ -17,7 +17,16 @@ from shared.batches import Inputs, in_batches
 from shared.catalog import get_spec
 from shared.data import Progress, Split, load_data
 from shared.errors import InputError
-from shared.pictures import PICTURES, Picture, check_pillow, decode, find_pictures, open_picture, to_square
+from shared.pictures import (
+    PICTURES,
+    Picture,
+    check_pillow,
+    decode,
+    find_pictures,
+    open_picture,
+    read_picture,
+    to_square,
+)
 from shared.run import Score, score
 from shared.shipped import Trained, read_trained
 from shared.spec import ResNetSpec, check_whole
@@ -269,7 +278,7 @@ def predict(
     good, arrays, skipped = [], [], []
     for path in paths:
         try:
-            picture = to_square(open_picture(path.read_bytes(), trained.spec.in_channels), inputs.image_size)
+            picture = to_square(open_picture(read_picture(path), trained.spec.in_channels), inputs.image_size)
         except (ValueError, OSError) as error:
             skipped.append((str(path), str(error)))
             continue

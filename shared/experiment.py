@@ -15,9 +15,10 @@ from shared.backends import load_backend
 from shared.catalog import get_spec
 from shared.data import Dataset, Progress
 from shared.errors import InputError
-from shared.files import write_text
+from shared.files import new_folders, write_text
+from shared.lock import only_one
 from shared.recipe import Recipe, get_recipe
-from shared.run import LAST, RECIPE, Reporter, Run, Settings, epoch_means, read_about
+from shared.run import LAST, Reporter, Run, Settings, epoch_means, holds_run, prepare_folder, read_about
 from shared.training import load, open_runs, resume, train
 from shared.weights import initial_weights, read_safetensors
 
@@ -82,7 +83,7 @@ def degradation(
         raise InputError(f"--depths is {','.join(map(str, depths))}; wanted are two depths or more, like 20,56")
     names = {(kind, depth): network(kind, depth) for depth in depths for kind in KINDS}
     for name in names.values():
-        if (folder / name / RECIPE).exists():
+        if holds_run(folder / name):
             trained_by, about, _ = read_about(folder / name)
             if trained_by != get_recipe(recipe, [f"model={name}"]) or about["framework"] != framework:
                 raise InputError(
@@ -90,21 +91,24 @@ def degradation(
                 )
     data = load(recipe, data_dir, progress)
     curves = []
-    for (kind, depth), name in names.items():
-        place = folder / name
-        if (place / RECIPE).exists():
-            run = open_runs(place, data=data)[framework]
-            if not run.complete:
-                run = resume(place, reporter=reporter, data=data).runs[framework]
-        else:
-            mine = get_recipe(recipe, [f"model={name}"])
-            options: dict[str, Any] = {"settings": settings, "data_dir": data_dir, "data": data}
-            run = train(mine, framework=framework, output=place, reporter=reporter, **options).runs[framework]
-        if not run.complete or run.stop_requested:
-            return
-        curves.append(_curve(run, kind, depth))
-        yield curves[-1]
-    _write(folder, curves, recipe, data)
+    with new_folders(folder):
+        prepare_folder(folder, 0)  # each network looks for its own room
+        with only_one(folder):
+            for (kind, depth), name in names.items():
+                place = folder / name
+                if holds_run(place):
+                    run = open_runs(place, data=data)[framework]
+                    if not run.complete:
+                        run = resume(place, reporter=reporter, data=data).runs[framework]
+                else:
+                    mine = get_recipe(recipe, [f"model={name}"])
+                    options: dict[str, Any] = {"settings": settings, "data_dir": data_dir, "data": data}
+                    run = train(mine, framework=framework, output=place, reporter=reporter, **options).runs[framework]
+                if not run.complete or run.stop_requested:
+                    return
+                curves.append(_curve(run, kind, depth))
+                yield curves[-1]
+            _write(folder, curves, recipe, data)
 
 
 def _curve(run: Run, kind: str, depth: int) -> Curve:

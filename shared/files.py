@@ -5,58 +5,100 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from shared.errors import InputError
+from shared.errors import InputError, UnwritableError
+
+#: An archive may hold this many times its own bytes, and this many more.
+MOST_TIMES, SLACK = 20, 64_000_000
 
 
 def check_readable(path: str | Path) -> Path:
-    """Return `path` if a file is there; raise `InputError` if it is missing or a folder."""
-    path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; name a file")
-    if not path.exists():
-        raise InputError(f"there is no file {path}")
+    """Return `path` if a file is there; raise `InputError` if it is missing, a folder, or a device that never ends."""
+    try:
+        path = Path(path)
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; name a file")
+        if not path.exists():
+            raise InputError(f"there is no file {path}")
+        if not path.is_file():
+            raise InputError(f"{path} is no plain file")
+    except TypeError as error:
+        raise InputError(f"a file is named by a text or a Path, not by {path!r}") from error
+    except OSError as error:  # a name that is too long, a folder that is closed
+        raise InputError(f"{path} cannot be read ({error.strerror or error})") from error
     return path
 
 
+def check_unpacked(path: str | Path, size: int) -> None:
+    """Raise `InputError` if an archive says that its content has so many bytes more than itself that it is a bomb.
+
+    Pictures and weights hardly shrink: an honest archive unpacks to a little more than its own size.
+    """
+    most = SLACK + MOST_TIMES * Path(path).stat().st_size
+    if size > most:
+        raise InputError(
+            f"{path} unpacks to {size / 1e6:,.0f} MB or more, far more than a file of its size holds (at most "
+            f"{most / 1e6:,.0f} MB); it is damaged, or made to fill the memory"
+        )
+
+
 def check_writable(path: str | Path) -> Path:
-    """Return `path` if a file can be written there; raise `InputError` if its folder is missing or closed."""
+    """Return `path` if a file can be written there; raise `UnwritableError` if its folder is missing or closed."""
     path = Path(path)
     if path.is_dir():
-        raise InputError(f"{path} is a folder; name a file to write")
+        raise UnwritableError(f"{path} is a folder; name a file to write")
     if not path.parent.is_dir():
-        raise InputError(f"there is no folder {path.parent} to write {path.name} into; create it first")
+        raise UnwritableError(f"there is no folder {path.parent} to write {path.name} into; create it first")
     if not os.access(path.parent, os.W_OK):
-        raise InputError(f"the folder {path.parent} does not let {path.name} be written; choose another one")
+        raise UnwritableError(f"the folder {path.parent} does not let {path.name} be written; choose another one")
     return path
 
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def replacing(path: str | Path, keep: Path | None = None) -> Iterator[Path]:
     """Give a temporary name beside `path` to write to, and move it to `path` when all went well.
 
-    Until then the file that stands at `path` stays whole, whatever happens. The temporary name keeps the
-    suffixes of `path`, on which Keras insists.
+    Until then the file that stands at `path` stays whole, whatever happens; afterwards it stands at `keep`, if that
+    is given. The temporary name keeps the suffixes of `path`, on which Keras insists.
     """
     path = check_writable(path)
-    handle, name = tempfile.mkstemp(prefix="tmp-", suffix=f"-{path.name}", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = None
     try:
+        handle, name = tempfile.mkstemp(prefix="tmp-", suffix=f"-{path.name}", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
+        if keep is not None and path.exists():
+            path.replace(keep)
         temporary.replace(path)
+    except OSError as error:
+        error.filename = str(path)  # the temporary name says nothing to people
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:
     """Write `text` to `path` in UTF-8, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def new_folders(path: Path) -> Iterator[None]:
+    """Take `path` and the folders above it away again in the end, as far as they are new and empty."""
+    new = [folder for folder in (path, *path.parents) if not folder.exists()]
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # something is in it
+            for folder in new:
+                folder.rmdir()

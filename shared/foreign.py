@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 from shared.backends import load_backend
 from shared.catalog import get_spec
 from shared.errors import InputError, MissingPackageError, WeightsError
-from shared.files import check_readable, check_writable
+from shared.files import check_readable, check_unpacked, check_writable
 from shared.spec import ResNetSpec
 from shared.table import weight_shapes
 from shared.versions import install_command
@@ -73,6 +74,12 @@ def _rename(arrays: Mapping[str, Any], path: Path) -> Arrays:
 
 
 def _read_torch(path: Path) -> Arrays:
+    if zipfile.is_zipfile(path):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                check_unpacked(path, sum(entry.file_size for entry in archive.infolist()))
+        except zipfile.BadZipFile as error:
+            raise WeightsError(f"{path} is damaged ({error})") from error
     content = load_backend("torch").read_native(path)
     for key in ("state_dict", "model", "model_state_dict", "net"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
@@ -105,14 +112,20 @@ def _read_keras_layers(path: Path) -> tuple[str, dict[str, tuple[str, list[Any]]
     try:
         if path.suffix == ".keras":
             with zipfile.ZipFile(path) as archive:
+                check_unpacked(path, archive.getinfo("model.weights.h5").file_size)
                 source: Any = io.BytesIO(archive.read("model.weights.h5"))
         else:
             source = path
         with h5py.File(source, "r") as file:
+            sizes: list[int] = []
+            file.visititems(lambda _, entry: sizes.append(entry.nbytes) if isinstance(entry, h5py.Dataset) else None)
+            check_unpacked(path, sum(sizes))
             if "layer_names" in file.attrs:
                 return "", _keras2_layers(file)
             return str(file["vars"].attrs.get("name", "")), _keras3_layers(file)
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError, RuntimeError) as error:
+    except InputError:
+        raise
+    except (OSError, zipfile.BadZipFile, zlib.error, KeyError, ValueError, RuntimeError, TypeError, EOFError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(
             f"{path} is no readable Keras file; it may be damaged or only half downloaded ({reason})"

@@ -20,9 +20,9 @@ from shared.backends import BACKENDS, Backend, Trace, check_installed, load_back
 from shared.catalog import get_spec
 from shared.errors import InputError
 from shared.spec import BlockSpec, ResNetSpec
-from shared.table import LayerRow, layer_table
+from shared.table import LayerRow, activation_numbers, layer_table
 from shared.verify import probe_spec, relative
-from shared.weights import Arrays, lively_weights
+from shared.weights import Arrays, check_seed, lively_weights
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -41,6 +41,8 @@ GRADIENTS_PART = (
     "all activations agree, but from here backwards the gradients do not: look for a hook, a detached tensor or a "
     "gradient of its own"
 )
+#: Bytes that a look at every layer may take.
+MOST_MEMORY = 16_000_000_000
 TITLES = {"torch": "PyTorch", "keras": "Keras"}
 
 
@@ -545,6 +547,14 @@ def microscope(
     spec = probe_spec(spec) if input_size is None else get_spec(spec, input_size=input_size)
     if dtype not in THRESHOLDS:
         raise InputError(f"dtype is {dtype!r}; allowed is one of {', '.join(THRESHOLDS)}")
+    check_seed(seed)
+    # Of both twins: the outputs of two images, their gradients, and a copy of each.
+    needed = 16 * activation_numbers(spec) * np.dtype(dtype).itemsize
+    if needed > MOST_MEMORY:
+        raise InputError(
+            f"looking at every layer of {spec.name} needs about {needed / 1e9:,.0f} GB for images of {spec.input_size} "
+            f"pixels; allowed are {MOST_MEMORY / 1e9:.0f} GB: make input_size smaller"
+        )
     check_installed(*BACKENDS)
     backends = [load_backend(framework) for framework in BACKENDS]
     weights = lively_weights(spec, seed, tame=True)

@@ -10,6 +10,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import InputError, MissingPackageError
+from shared.files import check_unpacked
 from shared.versions import install_command, is_installed
 
 PICTURES = (".jpg", ".jpeg", ".png")
@@ -24,6 +26,8 @@ SPLITS = ("train", "test")
 MODES = {1: "L", 3: "RGB"}
 #: More pixels than this in one picture are refused: a small file can decode to gigabytes.
 MOST_PIXELS = 100_000_000
+#: And so are more bytes: no picture of so many pixels has them.
+MOST_BYTES = 500_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,14 +75,22 @@ def _entries(path: Path) -> tuple[dict[str, Callable[[], bytes]], set[str]]:
     if path.is_dir():
         every = {entry.relative_to(path).as_posix(): entry for entry in path.rglob("*")}
         shown = {name: entry for name, entry in every.items() if not _hidden(name)}
-        readers = {name: entry.read_bytes for name, entry in shown.items() if entry.is_file()}
+        readers: dict[str, Callable[[], bytes]] = {
+            name: partial(read_picture, entry) for name, entry in shown.items() if entry.is_file()
+        }
         return readers, {name for name, entry in shown.items() if entry.is_dir()}
+    if not path.exists():
+        raise InputError(f"there is no folder or archive {path}")
     contents: dict[str, bytes] = {}
-    folders = set()
+    folders, unpacked = set(), 0
     try:
         with tarfile.open(path) as archive:
             for member in archive:
+                unpacked += member.size if member.isfile() else 0
+                check_unpacked(path, unpacked)
                 name = str(PurePosixPath(member.name))
+                if ".." in PurePosixPath(name).parts or PurePosixPath(name).is_absolute():
+                    raise InputError(f"{path} holds {name!r}, a path that leads out of it: nobody packs pictures so")
                 if _hidden(name):
                     continue
                 if member.isdir() and name != ".":
@@ -86,7 +98,9 @@ def _entries(path: Path) -> tuple[dict[str, Callable[[], bytes]], set[str]]:
                 elif member.isfile() and PurePosixPath(name).suffix.lower() in PICTURES:
                     stream = archive.extractfile(member)
                     contents[name] = stream.read() if stream else b""
-    except (tarfile.TarError, OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+    except InputError:
+        raise
+    except (tarfile.TarError, OSError, EOFError, lzma.LZMAError, zlib.error, ValueError) as error:
         raise InputError(f"{path} is no readable folder or tar archive ({error})") from error
     return {name: (lambda content=content: content) for name, content in contents.items()}, folders  # type: ignore[misc]
 
@@ -181,6 +195,15 @@ def open_picture(content: bytes, channels: int, kinds: Counter[str] | None = Non
         raise ValueError(str(error) or type(error).__name__) from error
 
 
+def read_picture(path: Path) -> bytes:
+    """Return the bytes of a file; raise `ValueError` for one that is too large for a picture, or never ends."""
+    if not path.is_file():
+        raise ValueError("it is no plain file")
+    if path.stat().st_size > MOST_BYTES:
+        raise ValueError(f"it has {path.stat().st_size / 1e6:,.0f} MB; no picture has")
+    return path.read_bytes()
+
+
 def to_square(picture: Any, size: int) -> Any:
     """Return the middle square of a Pillow image, resized to `size` pixels (bilinear, averaging when it shrinks)."""
     from PIL import Image
@@ -214,7 +237,7 @@ def decode(
     for number, picture in enumerate(pictures):
         try:
             opened = open_picture(picture.read(), channels, kinds)
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             skipped.append(picture.name)
             reasons.append(str(error))
             continue

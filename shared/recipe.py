@@ -283,6 +283,8 @@ def get_recipe(name: str | Recipe, changes: Iterable[str] = (), **fields_: Any) 
     """
     if isinstance(name, Recipe):
         recipe = name
+    elif not isinstance(name, str):
+        raise InputError(f"a recipe is given by its name or a Recipe, not by a {type(name).__name__}")
     elif name in RECIPES:
         recipe = RECIPES[name]
     elif name.endswith(".toml"):
@@ -292,7 +294,12 @@ def get_recipe(name: str | Recipe, changes: Iterable[str] = (), **fields_: Any) 
             f"unknown recipe {name!r}; nearest are {', '.join(nearest(name, RECIPES))} (`resnet-twins recipes` lists "
             "all; a file ends in .toml)"
         )
+    if isinstance(changes, str):
+        raise InputError(f"changes are a list of texts like ['epochs=3'], not {changes!r}")
     kinds = {field.name: str(field.type) for field in fields(Recipe)}
+    unknown = [key for key in fields_ if key not in kinds]
+    if unknown:
+        raise InputError(f"a recipe has no {unknown[0]}; nearest are {', '.join(nearest(unknown[0], kinds))}")
     values = {key: value for key, value in fields_.items() if value is not None}
     for change in changes:
         key, equals, text = change.partition("=")
@@ -314,11 +321,19 @@ def read_recipe(path: str | Path) -> Recipe:
     """Read a recipe from a TOML file, as a training run writes it. Raises `InputError` if it is none."""
     path = check_readable(path)
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return parse_recipe(path.read_text(encoding="utf-8"), path)
+    except UnicodeDecodeError as error:
         raise InputError(f"{path} is no readable recipe: {error}") from error
+
+
+def parse_recipe(text: str, where: str | Path) -> Recipe:
+    """Read a recipe from a TOML text that comes from `where`. Raises `InputError` if it is none."""
+    try:
+        table = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise InputError(f"{where} is no readable recipe: {error}") from error
     known = {field.name for field in fields(Recipe)}
     unknown = [key for key in table if key not in known]
     if unknown or "name" not in table:
-        raise InputError(f"{path} is no recipe: {'unknown ' + ', '.join(unknown) if unknown else 'it has no name'}")
+        raise InputError(f"{where} is no recipe: {'unknown ' + ', '.join(unknown) if unknown else 'it has no name'}")
     return Recipe(**table)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
 import io
 import json
 import math
@@ -12,10 +13,9 @@ import platform
 import shutil
 import signal
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -27,14 +27,15 @@ from numpy.typing import NDArray
 from shared import __version__
 from shared.batches import Batches
 from shared.catalog import get_spec
-from shared.errors import InputError, TrainingError
-from shared.files import check_readable, write_text
+from shared.errors import InputError, TrainingError, UnwritableError, WeightsError
+from shared.files import check_readable, replacing, write_text
+from shared.lock import HOLDER, LOCK
 from shared.machine import has_bfloat16
-from shared.recipe import Recipe, read_recipe
-from shared.spec import ResNetSpec
+from shared.recipe import Recipe, parse_recipe, read_recipe
+from shared.spec import ResNetSpec, check_whole
 from shared.table import count_buffers, count_macs, count_parameters
 from shared.versions import installed_version, is_installed
-from shared.weights import save_arrays, write_safetensors
+from shared.weights import read_arrays, save_arrays, write_safetensors
 
 Arrays = Mapping[str, NDArray[Any]]
 #: What was measured in a step, by the names of `COLUMNS`.
@@ -53,6 +54,12 @@ COLUMNS = (
     "images_per_second",
 )
 STATE, RECIPE, ABOUT, METRICS = "state.safetensors", "recipe.toml", "run.json", "metrics.csv"
+#: The state before the last one: what a run goes on from if the last one is damaged.
+PREVIOUS = "state.previous.safetensors"
+STATE_FORMAT = "resnet-twins state, version 2"  # version 1 had no hash
+#: What a kill may leave behind in a folder: half-written files of ours and of safetensors, and the lock.
+PROBE = "tmp-probe"
+LEFTOVERS = ("tmp-*", ".tmp*", LOCK, HOLDER)
 LAST, BEST, CURVES, CONFUSION = "last.safetensors", "best.safetensors", "curves.png", "confusion.png"
 DEVICES = ("auto", "cpu", "cuda", "mps")
 #: A figure takes half a second: between the epochs of a small network they are drawn only this often.
@@ -84,8 +91,7 @@ class Settings:
         if self.device not in DEVICES:
             raise InputError(f"--device is {self.device!r}; allowed is one of {', '.join(DEVICES)}")
         for name, most in (("save_every", 10**9), ("threads", 4096)):
-            if not 0 <= getattr(self, name) <= most:
-                raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}; allowed is 0 to {most}")
+            check_whole(f"--{name.replace('_', '-')}", getattr(self, name), 0, most)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +160,7 @@ class Run:
     rows: list[dict[str, float]] = field(default_factory=list)
     best: float = -1.0  # accuracy on what `best.safetensors` is chosen by
     restored: Arrays | None = None
+    state_is_good: bool = True  # False: what stands in `STATE` is damaged, and must not replace the previous one
     stop_requested: bool = False
     score: Score | None = None
     seconds_before: float = 0.0
@@ -291,12 +298,19 @@ class Run:
         """Give the signals back."""
         for number, handler in self._old_handlers.items():
             signal.signal(number, handler)
-        if self._writer is not None:
+        if self._writer is not None and self.folder.is_dir():
             self._writer.close()
         self.reporter.ended(self)
-        if isinstance(error, OSError):
+        if isinstance(error, OSError | UnwritableError) and not self.folder.is_dir():
             raise TrainingError(
-                f"step {self.step}: {error.filename or self.folder} cannot be written ({error.strerror or error}); "
+                f"step {self.step}: the folder {self.folder} is gone (deleted, renamed or unmounted), so training "
+                "stopped. If it is elsewhere now, go on from what was saved there before, with: resnet-twins train "
+                "--resume FOLDER"
+            ) from error
+        if isinstance(error, OSError | UnwritableError):
+            path = getattr(error, "filename", None) or self.folder
+            raise TrainingError(
+                f"step {self.step}: {path} cannot be written ({getattr(error, 'strerror', None) or error}); "
                 f"what was saved before is whole. Make room, then go on with: {self.resume_hint}"
             ) from error
 
@@ -335,19 +349,22 @@ class Run:
         write_safetensors(self.folder / name, weights, self.spec, metadata)
 
     def _write_metrics(self) -> None:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        for row in self.rows:
-            writer.writerow({name: f"{value:.10g}" for name, value in row.items()})
-        write_text(self.folder / METRICS, text.getvalue())
+        write_text(self.folder / METRICS, metrics_text(self.rows))
 
     def _save_state(self, arrays: Arrays) -> None:
+        """Save all that is needed to go on; the state that was the last one becomes the previous one."""
         self._check_finite(arrays)
         self._write_metrics()
-        metadata = {"step": str(self.step), "seconds": f"{self.seconds:.3f}", "best": repr(self.best)}
-        plain = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-        save_arrays(self.folder / STATE, plain, metadata)
+        metadata = {
+            "format": STATE_FORMAT,
+            "step": str(self.step),
+            "seconds": f"{self.seconds:.3f}",
+            "best": repr(self.best),
+            "metrics_sha256": sha256(metrics_text(self.rows)),
+        }
+        keep = self.folder / PREVIOUS if self.state_is_good else None
+        save_arrays(self.folder / STATE, arrays, metadata, keep)
+        self.state_is_good = True
 
     def _draw(self) -> None:
         if not is_installed("matplotlib"):
@@ -404,30 +421,47 @@ def new_folder(output: str | Path | None, recipe: str, framework: str) -> Path:
             number += 1
         return path
     path = Path(output)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        hint = f"; to go on with that run, use --resume {path}" if (path / RECIPE).exists() else ""
-        raise InputError(f"--output is {path}, and something is there already; choose a new folder{hint}")
+    check_empty(path)
     return path
 
 
+def check_empty(path: Path) -> None:
+    """Raise `InputError` if something is at `path` that must stay. What a killed start left behind need not."""
+    if path.is_dir():
+        taken = any(not any(entry.match(pattern) for pattern in LEFTOVERS) for entry in path.iterdir())
+    else:
+        taken = path.exists()
+    if taken:
+        hint = f"; to go on with that run, use --resume {path}" if holds_run(path) else ""
+        raise InputError(f"--output is {path}, and something is there already; choose a new folder{hint}")
+
+
+def holds_run(folder: Path) -> bool:
+    """Return whether a run was begun in `folder`."""
+    return (folder / ABOUT).is_file()
+
+
 def bytes_needed(spec: ResNetSpec, frameworks: int = 1) -> int:
-    """Return how much room a run needs on disk, generously: weights twice, the state, a copy while it is written."""
+    """Return how much room a run needs on disk, generously: weights twice and, while one is written, three states.
+
+    A state holds up to three times as much as the weights: themselves, and two memories of the optimiser.
+    """
     weights = 4 * (count_parameters(spec) + count_buffers(spec))
-    return frameworks * (16 * weights + 20_000_000)  # twice as much, for float64
+    return frameworks * (2 * 11 * weights + 20_000_000)  # twice as much, for float64
 
 
 def prepare_folder(path: Path, needed: int) -> None:
     """Make the folder; raise `InputError` if files cannot be written there, or if there is too little room."""
     try:
         path.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(prefix="tmp-", dir=path) as probe:
-            probe.write(b"0" * 4096)
-            probe.flush()
-            os.fsync(probe.fileno())
+        with replacing(path / PROBE) as probe:
+            probe.write_bytes(b"0" * 4096)
+        (path / PROBE).unlink()
         free = shutil.disk_usage(path).free
-    except OSError as error:
+    except (OSError, UnwritableError) as error:
         raise InputError(
-            f"the folder {path} cannot be written to ({error.strerror or error}); choose another one with --output"
+            f"the folder {path} cannot be written to ({getattr(error, 'strerror', None) or error}); choose another one "
+            "with --output"
         ) from error
     if free < needed:
         raise InputError(
@@ -458,49 +492,108 @@ def write_about(run: Run, command: str) -> None:
         "machine": f"{platform.platform()}, {os.cpu_count()} cores",
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
-    write_text(run.folder / RECIPE, run.recipe.to_toml())
+    # First the one that holds both: a folder with it can be resumed, one without it counts as empty.
+    about["recipe"] = run.recipe.to_toml()
+    about["sha256"] = sha256(json.dumps(about, sort_keys=True))
     write_text(run.folder / ABOUT, json.dumps(about, indent=2) + "\n")
+    write_text(run.folder / RECIPE, run.recipe.to_toml())
+
+
+def sha256(text: str) -> str:
+    """Return the SHA-256 of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_about(folder: str | Path) -> tuple[Recipe, dict[str, Any], Settings]:
-    """Read what `write_about` wrote. Raises `InputError` if the folder holds no run."""
+    """Read what `write_about` wrote. Raises `InputError` if the folder holds no run, or a damaged one."""
     folder = Path(folder)
-    if not (folder / RECIPE).is_file() or not (folder / ABOUT).is_file():
-        raise InputError(f"{folder} holds no training run (no {RECIPE} and {ABOUT} in it)")
+    if not holds_run(folder):
+        raise InputError(f"{folder} holds no training run (no {ABOUT} in it)")
     try:
         about = json.loads(check_readable(folder / ABOUT).read_text(encoding="utf-8"))
         known = {entry.name for entry in fields(Settings)}
         settings = Settings(**{name: value for name, value in about["settings"].items() if name in known})
         if not isinstance(about["framework"], str) or not isinstance(about["data"]["sha256"], str):
             raise TypeError("framework or sha256 is no text")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{folder / ABOUT} is damaged ({error}); it cannot be resumed") from error
-    return read_recipe(folder / RECIPE), about, settings
+        stated = about.pop("sha256", None)  # runs of earlier versions have none, nor has one that was edited by hand
+        if stated is not None and stated != sha256(json.dumps(about, sort_keys=True)):
+            raise ValueError("its content has another SHA-256 than when it was written")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(
+            f"{folder / ABOUT} is damaged ({error}); it cannot be resumed. If you changed it yourself, take its "
+            '"sha256" away, too'
+        ) from error
+    path = folder / RECIPE
+    if not path.exists() and isinstance(about.get("recipe"), str):  # a kill came between the two files
+        return parse_recipe(about["recipe"], folder / ABOUT), about, settings
+    recipe = read_recipe(path)
+    if "recipe" in about and recipe.to_toml() != about["recipe"]:
+        raise InputError(
+            f"{path} is not the recipe that this run began with: it is damaged or was changed; delete it, and the run "
+            f"goes on with the one in {ABOUT}"
+        )
+    return recipe, about, settings
 
 
 def restore(run: Run) -> None:
-    """Put a run where it was when its state was saved last; without a saved state it begins anew."""
-    from safetensors import SafetensorError, safe_open
+    """Put a run where it was when its state was saved last; without a saved state it begins anew.
 
-    path = run.folder / STATE
-    if not path.exists():
-        return
-    try:
-        with safe_open(str(path), "numpy") as file:
-            metadata = file.metadata() or {}
-            run.restored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        run.step, run.best = int(metadata["step"]), float(metadata["best"])
-        run.seconds_before = float(metadata["seconds"])
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise InputError(f"{path} is damaged ({error}); delete it to begin the run anew") from error
-    run.rows = [row for row in read_metrics(run.folder) if row["step"] <= run.step]
+    If the last state is damaged or gone, the one before is taken, and the run's reporter is told. Raises `InputError`
+    if there is no good one.
+    """
+    problems = []
+    for path in (run.folder / STATE, run.folder / PREVIOUS):
+        if not path.exists():
+            problems.append(f"{path.name} is missing")
+            continue
+        try:
+            arrays, metadata = read_arrays(path)
+            run.step, run.best = int(metadata["step"]), float(metadata["best"])
+            run.seconds_before = float(metadata["seconds"])
+            break
+        except (WeightsError, KeyError, ValueError) as error:
+            problems.append(str(error))
+            if path.name == STATE:
+                run.state_is_good = False
+    else:
+        if all(problem.endswith("is missing") for problem in problems):
+            return
+        raise InputError(
+            f"no good state is left in {run.folder} ({', and '.join(problems)}); delete {STATE} and {PREVIOUS} to "
+            "begin the run anew"
+        )
+    run.restored = arrays
+    rows = read_metrics(run.folder)
+    run.rows = [row for row in rows if row["step"] <= run.step]
+    if rows and metadata.get("metrics_sha256") not in (None, sha256(metrics_text(run.rows))):
+        raise InputError(_bad_metrics(run.folder / METRICS))
+    if problems:
+        lost = int(rows[-1]["step"]) - run.step if rows else 0
+        again = f"; the {lost:,} steps behind it are done again" if lost > 0 else ""
+        run.reporter.note(f"{problems[0]}: going on with {PREVIOUS}, after step {run.step:,}{again}")
+    if run.best >= 0:
+        try:
+            read_arrays(run.folder / BEST)
+        except InputError as error:
+            run.reporter.note(f"{error}: from here on {BEST} is the best of the epochs to come")
+            run.best = -1.0
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete half-written files that a kill left behind: ours, and those of safetensors."""
-    for pattern in ("tmp-*", ".tmp*"):
+    """Delete half-written files that a kill left behind. Not the lock, which is ours."""
+    for pattern in LEFTOVERS[:2]:
         for leftover in folder.glob(pattern):
             leftover.unlink()
+
+
+def metrics_text(rows: Iterable[Row]) -> str:
+    """Return the text of `metrics.csv`."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({name: f"{value:.10g}" for name, value in row.items()})
+    return text.getvalue()
 
 
 def read_metrics(folder: str | Path) -> list[dict[str, float]]:
@@ -508,11 +601,18 @@ def read_metrics(folder: str | Path) -> list[dict[str, float]]:
     path = Path(folder) / METRICS
     if not path.exists():
         return []
-    with contextlib.suppress(ValueError, TypeError, KeyError), path.open(encoding="utf-8", newline="") as file:
+    with (
+        contextlib.suppress(ValueError, TypeError, KeyError, AttributeError, csv.Error),
+        path.open(encoding="utf-8", newline="") as file,
+    ):
         rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
         if all({"step", "epoch", "train_loss"} <= row.keys() <= set(COLUMNS) for row in rows):
             return rows
-    raise InputError(f"{path} is damaged; delete it to go on without the rows before")
+    raise InputError(_bad_metrics(path))
+
+
+def _bad_metrics(path: Path) -> str:
+    return f"{path} is damaged; delete it to go on without the rows before"
 
 
 def epoch_means(rows: Sequence[Row], column: str) -> tuple[list[float], list[float]]:

@@ -8,8 +8,10 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from shared.batches import Inputs
-from shared.errors import InputError
+from shared.errors import InputError, WeightsError
 from shared.foreign import choose_spec, read_weights
 from shared.spec import ResNetSpec
 from shared.weights import Arrays, read_metadata
@@ -43,6 +45,8 @@ def weights_path(weights: str | Path) -> Path:
     """
     if str(weights) in SHIPPED:
         return ASSETS / f"{weights}.safetensors"
+    if not isinstance(weights, str | Path):
+        raise InputError(f"weights are a file or a name, not {weights!r}; those that ship are {', '.join(SHIPPED)}")
     path = Path(weights)
     if not path.exists() and not path.suffix:
         raise InputError(f"there is no file {path}, and no weights of that name ship; those are {', '.join(SHIPPED)}")
@@ -57,6 +61,11 @@ def read_trained(weights: str | Path, model: str | None = None) -> Trained:
     path = weights_path(weights)
     found = read_weights(path)
     spec = choose_spec(found, path, model)
+    spoilt = [name for name, array in found.arrays.items() if not np.isfinite(array).all()]
+    if spoilt:
+        raise WeightsError(
+            f"{path}: {spoilt[0]} holds values that are not finite (nan or inf); nothing can be told by it"
+        )
     metadata = read_metadata(path) if path.suffix == ".safetensors" else {}
     inputs = Inputs.from_json(metadata["inputs"]) if "inputs" in metadata else None
     if inputs and (len(inputs.classes) != spec.num_classes or len(inputs.mean) not in (1, spec.in_channels)):

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -24,6 +25,8 @@ BLOCK_EXPANSION = {
 }
 BOTTLENECKS = ("Bottleneck", "PreActBottleneck")
 SHORTCUT_OPTIONS = ("A", "B", "C")
+#: The deepest network of the catalog, with 1202 layers, has 600 blocks; a stage halves the image.
+MOST_BLOCKS, MOST_STAGES = 2000, 12
 
 
 def nearest(word: str, known: Iterable[str], count: int = 3) -> list[str]:
@@ -54,7 +57,7 @@ def _check_real(where: str, value: object, low: float, high: float) -> None:
 
 def _check_choice(where: str, value: object, choices: Iterable[str]) -> None:
     choices = list(choices)
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         close = difflib.get_close_matches(str(value), choices, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise InputError(f"{where} is {value!r}; allowed is one of {', '.join(choices)}{hint}")
@@ -63,7 +66,7 @@ def _check_choice(where: str, value: object, choices: Iterable[str]) -> None:
 def _check_sequence(where: str, value: object) -> tuple[int, ...]:
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
         raise InputError(f"{where} is {value!r}; allowed is a list of whole numbers, one for each stage")
-    entries = tuple(value)
+    entries = tuple(itertools.islice(value, 1000))  # what never ends, too, gets an answer
     if not entries:
         raise InputError(f"{where} is empty; allowed is a list of whole numbers, one for each stage")
     for index, entry in enumerate(entries):
@@ -88,7 +91,7 @@ class StemSpec:
     bias: bool = False
 
     def __post_init__(self) -> None:
-        check_whole("stem.out_channels", self.out_channels, 1)
+        check_whole("stem.out_channels", self.out_channels, 1, 100_000)
         _check_odd("stem.kernel_size", self.kernel_size)
         check_whole("stem.stride", self.stride, 1, 8)
         _check_bool("stem.max_pool", self.max_pool)
@@ -198,6 +201,11 @@ class ResNetSpec:
             raise InputError(
                 f"widths has {len(self.widths)} entries {self.widths} and depths has {len(self.depths)} "
                 f"{self.depths}; allowed is one entry in each for every stage"
+            )
+        if sum(self.depths) > MOST_BLOCKS or len(self.depths) > MOST_STAGES:
+            raise InputError(
+                f"depths is {self.depths}: {sum(self.depths):,} blocks in {len(self.depths)} stages; allowed are "
+                f"{MOST_BLOCKS:,} blocks in {MOST_STAGES} stages"
             )
         if not isinstance(self.stem, StemSpec):
             raise InputError(f"stem is {self.stem!r}; allowed is a StemSpec")
@@ -322,6 +330,8 @@ class ResNetSpec:
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> ResNetSpec:
         """Build a spec from `to_dict`'s output; unknown or missing entries raise `InputError`."""
+        if not isinstance(plain, Mapping):
+            raise InputError(f"a spec is made from a dict, not from a {type(plain).__name__}")
         values = dict(plain)
         check_fields(values)
         missing = [name for name in ("name", "block", "depths") if name not in values]

@@ -8,9 +8,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from shared.errors import InputError
 from shared.spec import BlockSpec, ResNetSpec, ShortcutSpec
 
 Shape = tuple[int, ...]
+#: As many weights, of 4 bytes each, as a network may have: the largest of the catalog has 68 million.
+MOST_PARAMETERS = 1_000_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,6 +189,8 @@ def layer_table(spec: ResNetSpec, input_size: int | None = None) -> tuple[LayerR
     `input_size` is the image's height and width in pixels, the spec's own by default. Raises `InputError`
     if the image is too small for the network's strides.
     """
+    if not isinstance(spec, ResNetSpec):
+        raise InputError(f"a ResNetSpec is wanted, as get_spec returns, not {spec!r}")
     size = spec.input_size if input_size is None else input_size
     spec.check_input_size(size)
     walk = _Walk(spec.in_channels, size)
@@ -220,6 +225,21 @@ def count_parameters(spec: ResNetSpec) -> int:
 def count_buffers(spec: ResNetSpec) -> int:
     """Return how many running means and variances BatchNorm keeps: Keras' "non-trainable params"."""
     return sum(row.buffers for row in layer_table(spec))
+
+
+def activation_numbers(spec: ResNetSpec, input_size: int | None = None) -> int:
+    """Return how many numbers the outputs of all layers are, for one image."""
+    return sum(math.prod(row.output_shape) for row in layer_table(spec, input_size))
+
+
+def check_buildable(spec: ResNetSpec) -> None:
+    """Raise `InputError` for a network that is too large to be meant, before memory is asked for."""
+    parameters = count_parameters(spec)
+    if parameters > MOST_PARAMETERS:
+        raise InputError(
+            f"{spec.name} would have {parameters:,} parameters, {4 * parameters / 1e9:,.0f} GB; allowed are "
+            f"{MOST_PARAMETERS:,}: make widths, depths or num_classes smaller"
+        )
 
 
 def count_macs(spec: ResNetSpec, input_size: int | None = None) -> int:

@@ -14,17 +14,20 @@ from shared.batches import Batches
 from shared.catalog import get_spec
 from shared.data import Dataset, Progress, load_data
 from shared.errors import InputError
+from shared.files import new_folders
+from shared.lock import only_one
 from shared.recipe import Recipe
 from shared.run import (
-    ABOUT,
     CURVES,
     Arrays,
     Reporter,
     Run,
     Settings,
     bytes_needed,
+    check_empty,
     check_tensorboard,
     command_line,
+    holds_run,
     new_folder,
     prepare_folder,
     read_about,
@@ -32,9 +35,13 @@ from shared.run import (
     restore,
     write_about,
 )
+from shared.table import activation_numbers, weight_shapes
 from shared.versions import is_installed
+from shared.weights import fit
 
 BOTH = "both"
+#: Bytes for the outputs of all layers: no machine that this package is meant for has more.
+MOST_MEMORY = 500_000_000_000
 
 
 @dataclass
@@ -79,32 +86,35 @@ def train(
     `runs`. data: instead of the recipe's. weights: canonical arrays to start from, instead of fresh ones.
     Raises `InputError` before training for anything that can be known then, and `TrainingError` later.
     """
+    if not isinstance(recipe, Recipe):
+        raise InputError(f"a Recipe is wanted, as get_recipe returns, not {recipe!r}")
     settings = settings or Settings()
     names = names_of(framework)
     spec = get_spec(recipe.model)
     _prepare_machine(names, settings, recipe)
     folder = new_folder(output, recipe.name, framework)
-    prepare_folder(folder, bytes_needed(spec, len(names)))
-    try:
-        batches = Batches(data if data is not None else load(recipe, data_dir, progress), recipe)
-        runs = {name: _new_run(folder, framework, name, batches, settings, data_dir, reporter()) for name in names}
-        _check_size(recipe, batches)
-    except InputError:
-        with contextlib.suppress(OSError):  # it is not ours if something is in it
-            folder.rmdir()
-        raise
-    result = Result(folder, names)
-    for name, run in runs.items():
-        run.folder.mkdir(parents=True, exist_ok=True)
-        write_about(run, command_line())
-        if framework == BOTH and not result.runs:
-            write_about(replace(run, folder=folder, framework=BOTH), command_line())  # for the folder around theirs
-        if weights is not None:
-            run.restored = {f"weights/{key}": array for key, array in weights.items()}
-        result.runs[name] = run
-        if not _go(run):
-            break
-    _overlay(result)
+    with new_folders(folder):
+        prepare_folder(folder, bytes_needed(spec, len(names)))
+        with only_one(folder):
+            check_empty(folder)  # once more: now nobody else can fill it
+            batches = Batches(data if data is not None else load(recipe, data_dir, progress), recipe)
+            runs = {name: _new_run(folder, framework, name, batches, settings, data_dir, reporter()) for name in names}
+            _check_size(recipe, batches)
+            if weights is not None:
+                fit(weight_shapes(runs[names[0]].spec), weights)
+            remove_leftovers(folder)
+            result = Result(folder, names)
+            if framework == BOTH:  # for the folder around theirs
+                write_about(replace(runs[names[0]], folder=folder, framework=BOTH), command_line())
+            for name, run in runs.items():
+                run.folder.mkdir(parents=True, exist_ok=True)
+                write_about(run, command_line())
+                if weights is not None:
+                    run.restored = {f"weights/{key}": array for key, array in weights.items()}
+                result.runs[name] = run
+                if not _go(run, folder):
+                    break
+            _overlay(result)
     return result
 
 
@@ -137,7 +147,7 @@ def open_runs(
     runs = {}
     for name in names:
         runs[name] = _new_run(folder, framework, name, batches, settings, data_dir, reporter())
-        if (runs[name].folder / ABOUT).exists():
+        if holds_run(runs[name].folder):
             restore(runs[name])
     return runs
 
@@ -156,21 +166,24 @@ def resume(
 
     Raises `InputError` if there is no run, or if it is complete.
     """
-    runs = open_runs(folder, reporter=reporter, progress=progress, data=data, changes=changes)
-    result = Result(Path(folder), tuple(runs), runs)
-    if result.complete:
-        raise InputError(f"the run in {folder} is complete: all steps are done; start a new one")
-    first = next(iter(runs.values()))
-    _prepare_machine(result.frameworks, first.settings, first.recipe)
-    prepare_folder(result.folder, bytes_needed(first.spec, len(runs)))
-    for run in result.runs.values():
-        remove_leftovers(run.folder)
-        if not (run.folder / ABOUT).exists():
-            run.folder.mkdir(parents=True, exist_ok=True)
-            write_about(run, command_line())
-        if not run.complete and not _go(run):
-            break
-    _overlay(result)
+    read_about(folder)  # before a lock is put where no run is
+    with only_one(Path(folder)):
+        runs = open_runs(folder, reporter=reporter, progress=progress, data=data, changes=changes)
+        result = Result(Path(folder), tuple(runs), runs)
+        if result.complete:
+            raise InputError(f"the run in {folder} is complete: all steps are done; start a new one")
+        first = next(iter(runs.values()))
+        _prepare_machine(result.frameworks, first.settings, first.recipe)
+        prepare_folder(result.folder, bytes_needed(first.spec, len(runs)))
+        remove_leftovers(result.folder)
+        for run in result.runs.values():
+            if not holds_run(run.folder):
+                run.folder.mkdir(parents=True, exist_ok=True)
+                write_about(run, command_line())
+            remove_leftovers(run.folder)
+            if not run.complete and not _go(run, result.folder):
+                break
+        _overlay(result)
     return result
 
 
@@ -197,6 +210,12 @@ def _check_size(recipe: Recipe, batches: Batches) -> None:
             f"the images have {size}x{size} pixels, too few for {recipe.model} ({error}); --set image_size={wanted} "
             "resizes them"
         ) from error
+    needed = 4 * recipe.batch_size * activation_numbers(get_spec(recipe.model), size)
+    if needed > MOST_MEMORY:
+        raise InputError(
+            f"a batch of {recipe.batch_size} images of {size}x{size} pixels needs about {needed / 1e9:,.0f} GB in "
+            f"{recipe.model}; make batch_size or image_size smaller"
+        )
 
 
 def _new_run(
@@ -234,9 +253,9 @@ def _prepare_machine(names: Iterable[str], settings: Settings, recipe: Recipe) -
         _trainer(name).prepare_machine(settings, recipe.precision)
 
 
-def _go(run: Run) -> bool:
-    """Train; return whether the run is complete and nobody asked to stop."""
-    with run:
+def _go(run: Run, locked: Path) -> bool:
+    """Train; return whether the run is complete and nobody asked to stop. The folder `locked` is ours already."""
+    with contextlib.nullcontext() if run.folder == locked else only_one(run.folder), run:
         _trainer(run.framework).train(run)
     return run.complete and not run.stop_requested
 

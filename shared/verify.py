@@ -18,10 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.backends import Backend, Trace, load_backend, random_images, random_labels
+from shared.catalog import get_spec
 from shared.compare import compare_models
 from shared.spec import ResNetSpec
 from shared.table import layer_table
-from shared.weights import Arrays, lively_weights
+from shared.weights import Arrays, check_dtype, lively_weights
 
 #: Pixels and images of a probing batch. Fewer leave BatchNorm too few values for a gradient worth the name.
 PROBE_SIZE, PROBE_BATCH = 64, 4
@@ -114,7 +115,8 @@ def verify(spec: ResNetSpec, dtype: str) -> Iterator[Check]:
     Both twins are built anew, get the same weights, in which nothing is zero or one by default, and the same
     images and labels. Raises `InputError` if a framework is not installed.
     """
-    small = probe_spec(spec)
+    check_dtype(dtype)
+    small = probe_spec(get_spec(spec))
     backends = (load_backend("torch"), load_backend("tf"))
     models = [backend.create_model(small, dtype=dtype) for backend in backends]
     pairs = list(zip(backends, models, strict=True))

@@ -8,6 +8,7 @@ On disk the arrays are a `.safetensors` file with the spec in its metadata.
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,12 +22,14 @@ from shared.catalog import SPECS
 from shared.errors import InputError, WeightsError
 from shared.files import check_readable, replacing
 from shared.spec import ResNetSpec
-from shared.table import Shape, layer_table, weight_shapes
+from shared.table import Shape, check_buildable, layer_table, weight_shapes
 
 Arrays = dict[str, NDArray[Any]]
 
 DTYPES = ("float32", "float64")
-FORMAT = "resnet-twins weights, version 1"
+#: Version 1 had no hash; there are such files, also among the weights that ship.
+FORMAT = "resnet-twins weights, version 2"
+HASH = "resnet_twins_sha256"
 HEAD = ("fc.weight", "fc.bias")
 
 
@@ -49,6 +52,8 @@ def initial_weights(spec: ResNetSpec, seed: int) -> Arrays:
     fan-out). Biases and the last layer: uniform within 1 / sqrt(fan_in), PyTorch's default. BatchNorm: gamma
     1, or 0 where `zero_init_residual` says so, beta 0, mean 0, variance 1.
     """
+    check_seed(seed)
+    check_buildable(spec)
     rng = np.random.default_rng(seed)
     zero_gamma = set()
     if spec.zero_init_residual:
@@ -124,6 +129,13 @@ class LoadReport:
         return "; ".join(parts)
 
 
+def _array(name: str, values: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(values.detach() if hasattr(values, "detach") else values)  # also PyTorch's parameters
+    except ValueError as error:
+        raise WeightsError(f"{name} is no array ({error})") from error
+
+
 def fit(
     expected: Mapping[str, Shape],
     arrays: Mapping[str, NDArray[Any]],
@@ -141,11 +153,7 @@ def fit(
         raise InputError(
             f"the weights are a {type(arrays).__name__}; wanted is a dict of arrays, as get_weights returns"
         )
-    arrays = {
-        name: np.asarray(array.detach() if hasattr(array, "detach") else array)  # also PyTorch's parameters
-        for name, array in arrays.items()
-        if not name.endswith("num_batches_tracked")
-    }
+    arrays = {name: _array(name, each) for name, each in arrays.items() if not name.endswith("num_batches_tracked")}
     for name, array in arrays.items():
         if array.dtype.kind not in "fiu" and array.dtype.name != "bfloat16":
             raise WeightsError(f"{name} holds {array.dtype.name} values; allowed are real numbers")
@@ -181,38 +189,69 @@ def write_safetensors(
 
     `extra` are further texts for the file's metadata, like the names of the classes.
     """
+    if not isinstance(spec, ResNetSpec):
+        raise InputError(f"a ResNetSpec is wanted, not {spec!r}")
     if Path(path).suffix != ".safetensors":
         raise InputError(f"{path} does not end in .safetensors; `resnet-twins convert` writes other formats")
     metadata = {"format": FORMAT, "spec": json.dumps(spec.to_dict()), **(extra or {})}
-    plain = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    save_arrays(path, plain, metadata)
+    save_arrays(path, arrays, metadata)
 
 
-def save_arrays(path: str | Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:
-    """Write arrays and texts to a `.safetensors` file, whole or not at all. Raises `OSError` if there is no room."""
+def fingerprint(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> str:
+    """Return the SHA-256 of everything that counts in a file: names, dtypes, shapes and values, and the texts."""
+    texts = {key: text for key, text in metadata.items() if key != HASH}
+    digest = hashlib.sha256(json.dumps(texts, sort_keys=True).encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(json.dumps([name, array.dtype.name, array.shape]).encode())
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def save_arrays(
+    path: str | Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str], keep: Path | None = None
+) -> None:
+    """Write arrays, texts and the hash of both to a `.safetensors` file, whole or not at all.
+
+    What stood there is moved to `keep`, if that is given. Raises `OSError` if there is no room.
+    """
     from safetensors import SafetensorError
     from safetensors import numpy as safetensors
 
+    plain = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    texts = {**metadata, HASH: fingerprint(plain, metadata)}
     try:
-        with replacing(path) as temporary:
-            safetensors.save_file(dict(arrays), str(temporary), dict(metadata))
+        with replacing(path, keep) as temporary:
+            safetensors.save_file(plain, str(temporary), texts)
     except SafetensorError as error:  # which is no OSError, also where the disk is full
         raise OSError(errno.EIO, str(error), str(path)) from error
 
 
-def read_safetensors(path: str | Path) -> tuple[Arrays, ResNetSpec | None]:
-    """Read a `.safetensors` file: its arrays, and the spec if the file was written by this package."""
+def read_arrays(path: str | Path) -> tuple[Arrays, dict[str, str]]:
+    """Read a `.safetensors` file: its arrays and its texts. Raises `WeightsError` if it is damaged.
+
+    Files of other programs carry no hash; one of ours without it has lost it.
+    """
     from safetensors import SafetensorError, safe_open
 
     path = check_readable(path)
     try:
         with safe_open(str(path), "numpy") as file:
-            metadata = file.metadata() or {}
+            metadata = dict(file.metadata() or {})
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, TypeError, AttributeError) as error:
+    except (SafetensorError, OSError, TypeError, AttributeError, ValueError) as error:
         raise WeightsError(
             f"{path} is no readable .safetensors file; it may be damaged or only half downloaded ({error})"
         ) from error
+    ours = metadata.get("format", "").startswith("resnet-twins") and not metadata["format"].endswith("version 1")
+    if (ours or HASH in metadata) and metadata.get(HASH) != fingerprint(arrays, metadata):
+        raise WeightsError(f"{path} is damaged: its content has another SHA-256 than when it was written")
+    return arrays, metadata
+
+
+def read_safetensors(path: str | Path) -> tuple[Arrays, ResNetSpec | None]:
+    """Read a `.safetensors` file: its arrays, and the spec if the file was written by this package."""
+    arrays, metadata = read_arrays(path)
     if "spec" not in metadata:
         return arrays, None
     try:
@@ -228,7 +267,7 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     try:
         with safe_open(str(check_readable(path)), "numpy") as file:
             return dict(file.metadata() or {})
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
         raise WeightsError(f"{path} is no readable .safetensors file ({error})") from error
 
 

@@ -33,6 +33,7 @@ def loaded(run_python, code: str) -> set[str]:
         "evaluate",
         "experiment",
         "foreign",
+        "lock",
         "microscope",
         "pictures",
         "plots",

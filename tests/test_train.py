@@ -6,7 +6,6 @@ import importlib
 import json
 import math
 import os
-import random
 import re
 import shutil
 import signal
@@ -27,6 +26,7 @@ from shared.backends import BACKENDS, missing_modules
 from shared.catalog import get_spec
 from shared.data import load_data
 from shared.errors import InputError, TrainingError
+from shared.lock import only_one
 from shared.recipe import get_recipe, read_recipe
 from shared.run import COLUMNS, Reporter, Settings, read_about, read_metrics, score
 from shared.training import open_runs, resume, train
@@ -171,6 +171,7 @@ def test_a_run_leaves_all_that_is_promised(trained, twin):
         "best.safetensors",
         "last.safetensors",
         "state.safetensors",
+        "state.previous.safetensors",
     }
     assert read_recipe(trained.folder / "recipe.toml") == trained.recipe
     _, about, _ = read_about(trained.folder)
@@ -315,71 +316,167 @@ def test_a_run_of_both_that_was_stopped_in_the_first_goes_on_with_the_second(tor
     assert resumed.complete
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", list(BACKENDS))
-def test_sigkill_at_any_moment_never_costs_a_file_and_never_a_bit(request, tmp_path, name):
-    request.getfixturevalue({"torch": "torch_twin", "tf": "keras_twin"}[name])
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    options = ["--framework", name, "--epochs", "12", "--set", "flip=yes", "--save-every", "5", "--threads", "1"]
-    reference, folder = tmp_path / "reference", tmp_path / "killed"
+class Notes(Reporter):
+    """Keeps what it is told."""
 
-    def start(*arguments: str) -> subprocess.Popen:
-        command = [sys.executable, "-m", "shared.cli", "train", *arguments]
-        return subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+    def __init__(self) -> None:
+        self.texts: list[str] = []
 
-    def wait_for_training(process: subprocess.Popen, place: Path, before: int) -> None:
-        """Wait until the run has saved something since `before`."""
-        deadline = time.monotonic() + 120
-        while process.poll() is None and time.monotonic() < deadline:
-            if (place / "metrics.csv").exists() and (place / "metrics.csv").stat().st_mtime_ns > before:
-                return
-            time.sleep(0.005)
-
-    process = start(*options, "--output", str(reference))
-    wait_for_training(process, reference, 0)
-    begin = time.monotonic()
-    assert process.wait(300) == 0
-    training = time.monotonic() - begin
-    rng, kills = random.Random(0), 0
-    for attempt in range(12):
-        known = (folder / "metrics.csv").stat().st_mtime_ns if (folder / "metrics.csv").exists() else 0
-        going_on = (folder / "run.json").exists()
-        process = start(*(["--resume", str(folder)] if going_on else [*options, "--output", str(folder)]))
-        if attempt < 3:  # too few, and too soon, to finish before the last one
-            wait_for_training(process, folder, known)
-            time.sleep(rng.uniform(0, 0.2 * training))
-            process.kill()
-        status = process.wait(300)
-        for file in ("state", "last", "best"):
-            if (folder / f"{file}.safetensors").exists():
-                load_file(folder / f"{file}.safetensors")  # whole, whenever the kill came
-        kills += status == -signal.SIGKILL
-        if status == 0:
-            break
-    assert (status, kills >= 2) == (0, True)
-    assert not [path.name for path in folder.iterdir() if "tmp" in path.name], "leftovers are taken away"
-    first, second = (load_file(place / "last.safetensors") for place in (reference, folder))
-    assert [key for key in first if not np.array_equal(first[key], second[key])] == []
+    def note(self, text: str) -> None:
+        self.texts.append(text)
 
 
-def test_a_state_that_is_damaged_is_explained(torch_twin, tmp_path):
-    train(get_recipe("quick", ["steps=30"]), output=tmp_path / "run", reporter=lambda: StopAt(23))
-    state = tmp_path / "run" / "state.safetensors"
-    good = state.read_bytes()
-    state.write_bytes(good[: len(good) // 2])
-    with pytest.raises(InputError, match=r"state.safetensors is damaged .*; delete it to begin the run anew"):
-        resume(tmp_path / "run")
-    state.write_bytes(good)
-    (tmp_path / "run" / "metrics.csv").write_text("step,epoch\n1,x\n")
-    with pytest.raises(InputError, match=r"metrics.csv is damaged"):
-        resume(tmp_path / "run")
-    (tmp_path / "run" / "run.json").write_text("{")
-    with pytest.raises(InputError, match=r"run.json is damaged"):
-        resume(tmp_path / "run")
+def flip(path: Path, offset: int, bit: int = 0) -> None:
+    content = bytearray(path.read_bytes())
+    content[offset] ^= 1 << bit
+    path.write_bytes(content)
+
+
+@pytest.fixture
+def stopped(torch_twin, tmp_path):
+    """A run that was saved after steps 20 and 23 of 30, the same one that was not stopped, and a reporter."""
+    recipe, every = get_recipe("quick", ["steps=30"]), Settings(save_every=10)
+    whole = train(recipe, output=tmp_path / "whole", settings=every).folder
+    folder = train(recipe, output=tmp_path / "run", settings=every, reporter=lambda: StopAt(23)).folder
+    return folder, whole, Notes()
+
+
+def test_the_previous_state_stands_in_for_one_that_is_damaged_and_this_is_said(stopped):
+    folder, whole, notes = stopped
+    flip(folder / "state.safetensors", -1000)
+    resumed = resume(folder, reporter=lambda: notes)
+    (text,) = notes.texts
+    assert "state.safetensors is damaged: its content has another SHA-256" in text
+    assert text.endswith(
+        "going on with state.previous.safetensors, after step 22; the 1 steps behind it are done again"
+    )
+    assert resumed.complete
+    assert [row["step"] for row in read_metrics(folder)] == list(range(1, 31))
+    for name in ("state", "last", "best"):
+        first, second = (load_file(place / f"{name}.safetensors") for place in (whole, folder))
+        assert [key for key in first if not np.array_equal(first[key], second[key])] == []
+
+
+def test_a_kill_between_the_two_states_costs_nothing(stopped):
+    """The last one has become the previous one, the new one has not got its name yet."""
+    folder, _, notes = stopped
+    (folder / "state.safetensors").replace(folder / "state.previous.safetensors")
+    run = open_runs(folder, reporter=lambda: notes)["torch"]
+    assert run.step == 23
+    assert notes.texts == ["state.safetensors is missing: going on with state.previous.safetensors, after step 23"]
+
+
+def test_a_damaged_state_never_replaces_the_good_one_before_it(stopped):
+    folder, _, _ = stopped
+    good = (folder / "state.previous.safetensors").read_bytes()
+    flip(folder / "state.safetensors", 2000)
+    resume(folder, reporter=lambda: StopAt(24))  # saves once
+    assert (folder / "state.previous.safetensors").read_bytes() == good
+    assert open_runs(folder)["torch"].step == 24
+
+
+def test_two_damaged_states_are_explained(stopped):
+    folder, _, _ = stopped
+    state, previous = folder / "state.safetensors", folder / "state.previous.safetensors"
+    state.write_bytes(state.read_bytes()[:-9])
+    flip(previous, 3000)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(InputError, match=r"no good state is left in .*; delete .* to begin the run anew"):
+        resume(folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_state_of_an_earlier_version_has_no_hash_and_one_of_ours_must_have_it(stopped):
+    from safetensors.numpy import save_file
+
+    folder, _, notes = stopped
+    path = folder / "state.safetensors"
+    arrays, metadata = load_file(path), read_metadata(path)
+    old = {key: metadata[key] for key in ("step", "seconds", "best")}
+    save_file(arrays, path, old)
+    assert open_runs(folder, reporter=lambda: notes)["torch"].step == 23
+    assert notes.texts == []
+    save_file(arrays, path, {**old, "format": metadata["format"]})
+    assert open_runs(folder, reporter=lambda: notes)["torch"].step == 22
+    assert "another SHA-256" in notes.texts[0]
+
+
+def test_other_damaged_files_of_a_run_are_explained(stopped):
+    folder, _, notes = stopped
+    metrics, about, recipe = folder / "metrics.csv", folder / "run.json", folder / "recipe.toml"
+    good = {path: path.read_bytes() for path in (metrics, about, recipe)}
+    for content in (b"step,epoch\n1,x\n", good[metrics].replace(b"1", b"2", 1), b"\0" + good[metrics]):
+        metrics.write_bytes(content)
+        with pytest.raises(InputError, match=r"metrics.csv is damaged; delete it to go on without the rows before"):
+            resume(folder)
+    metrics.write_bytes(good[metrics])
+    for content in (b"{", good[about].replace(b'"threads": 0', b'"threads": 2'), b"[" * 100_000):
+        about.write_bytes(content)
+        with pytest.raises(InputError, match=r"run.json is damaged"):
+            resume(folder)
+    about.write_bytes(good[about])
+    recipe.write_bytes(good[recipe].replace(b"momentum = 0.9", b"momentum = 0.8"))
+    with pytest.raises(InputError, match=r"recipe.toml is not the recipe that this run began with"):
+        resume(folder)
+    recipe.unlink()
+    flip(folder / "best.safetensors", -1)
+    run = open_runs(folder, reporter=lambda: notes)["torch"]
+    assert run.recipe == get_recipe("quick", ["steps=30"])
+    assert "best.safetensors is damaged" in notes.texts[0]
     with pytest.raises(InputError, match="holds no training run"):
-        resume(tmp_path)
+        resume(folder.parent)
+
+
+# -- one process at a time
+
+
+def test_a_second_process_in_the_same_folder_is_refused_and_may_read(stopped, call):
+    folder, _, _ = stopped
+    with only_one(folder):
+        before = {path.name: path.read_bytes() for path in folder.iterdir()}
+        resumed = call("train", "--resume", folder)
+        fresh = call("train", "--output", folder)
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+        assert open_runs(folder)["torch"].step == 23
+    assert (resumed.returncode, fresh.returncode) == (2, 2)
+    assert f"Error: {folder} is in use by process {os.getpid()} on " in resumed.stderr
+    assert {path.name for path in folder.iterdir()} == before.keys() - {"run.lock", "run.lock.txt"}
+
+
+def test_a_second_start_in_the_same_empty_folder_is_refused(torch_twin, tmp_path):
+    (tmp_path / "run").mkdir()
+    with only_one(tmp_path / "run"), pytest.raises(InputError, match="is in use by process"):
+        train(get_recipe("quick", ["steps=2"]), output=tmp_path / "run")
+    assert not list((tmp_path / "run").iterdir()), "the folder counts as empty, and stays"
+
+
+def test_an_experiment_that_runs_already_is_refused(torch_twin, tmp_path, call):
+    (tmp_path / "runs" / "degradation").mkdir(parents=True)
+    with only_one(tmp_path / "runs" / "degradation"):
+        result = call("experiment", "degradation", "--epochs", "1")
+    assert (result.returncode, "is in use by process" in result.stderr) == (2, True)
+
+
+def test_what_a_killed_start_leaves_behind_is_no_obstacle(torch_twin, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name in ("run.lock", "run.lock.txt", "tmp-abc-run.json", ".tmpX"):
+        (folder / name).write_text("x")
+    assert train(get_recipe("quick", ["steps=2"]), output=folder).complete
+    assert not {path.name for path in folder.iterdir()} & {"run.lock", "run.lock.txt", "tmp-abc-run.json", ".tmpX"}
+
+
+def test_a_folder_that_vanishes_ends_the_run_in_one_line(twin, tmp_path):
+    class Vanish(Reporter):
+        def step(self, run, row) -> None:
+            if run.step == 25:
+                shutil.move(run.folder, tmp_path / "elsewhere")
+
+    name = backend_name(twin)
+    with pytest.raises(TrainingError, match=r"step \d+: the folder .* is gone .*--resume FOLDER"):
+        train(get_recipe("quick", ["epochs=3"]), framework=name, output=tmp_path / "run", reporter=Vanish)
+    assert not (tmp_path / "run").exists()
+    assert open_runs(tmp_path / "elsewhere")[name].step == 22, "what was saved before is whole"
 
 
 def test_a_complete_run_is_not_trained_again(torch_twin, tmp_path):

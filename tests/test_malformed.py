@@ -1,0 +1,1048 @@
+"""Malformed inputs, one after the other, over every command and public function: one clear line, and nothing changes.
+
+A case of a command ends with exit code 2, one line on standard error and a folder in which nothing was written. A case
+of a function raises `InputError` with one line that names the wrong value. Those that could fill the memory run in a
+process of their own, which is measured.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import re
+import struct
+import subprocess
+import sys
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from shared.backends import BACKENDS, load_backend
+from shared.batches import Batches, Inputs
+from shared.catalog import SPECS, get_spec
+from shared.compare import compare, compare_models
+from shared.data import Dataset, Split, find_local, folder_path, load_data, read_cifar_batch, read_idx
+from shared.diagrams import plot_block, plot_stages
+from shared.errors import InputError
+from shared.evaluate import evaluate, inputs_of, predict
+from shared.experiment import degradation
+from shared.faults import plant_fault
+from shared.foreign import convert, read_weights
+from shared.microscope import examine, microscope
+from shared.pictures import decode, find_pictures, open_picture
+from shared.recipe import Recipe, get_recipe, read_recipe
+from shared.run import Settings, read_about, read_metrics
+from shared.shipped import ASSETS, read_trained
+from shared.spec import BLOCK_EXPANSION, ResNetSpec, StemSpec
+from shared.table import count_macs, count_parameters, layer_table, weight_shapes
+from shared.training import open_runs, resume, train
+from shared.verify import verify
+from shared.versions import is_installed
+from shared.weights import fit, initial_weights, lively_weights, read_safetensors, write_safetensors
+from tests.conftest import ROOT, backend
+
+TINY = SPECS["resnet8_digits"]
+#: In bytes: what a malformed input may cost above what a good command needs.
+MOST_MEMORY = 700_000_000
+
+
+# -- files that are not what they seem
+
+
+def png(width: int, height: int, pixels: bytes, depth: int = 1) -> bytes:
+    """A grey PNG that says that it has this size."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, depth, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def zeros(count: int) -> bytes:
+    """So many zeros, deflated piece by piece."""
+    packer, parts = zlib.compressobj(9), []
+    for _ in range(count // 2**20 + 1):
+        parts.append(packer.compress(bytes(2**20)))
+    return b"".join([*parts, packer.flush()])
+
+
+def tar(path: Path, members: dict[str, bytes], mode: str = "w") -> None:
+    with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+
+
+def safetensors(header: Any, data: bytes = b"", length: int | None = None) -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if length is None else length) + text + data
+
+
+GREY8 = png(8, 8, zlib.compress((b"\0" + bytes(8)) * 8), depth=8)
+
+
+@pytest.fixture(scope="session")
+def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with everything that nobody should be handed."""
+    folder = tmp_path_factory.mktemp("bad")
+    # Pictures.
+    bomb = png(50_000, 50_000, zeros(50_000 * 6251))
+    assert 200_000 < len(bomb) < 1_200_000
+    files = {
+        "bomb.png": bomb,
+        "huge_header.png": png(2**31 - 1, 2**31 - 1, b""),
+        "no_pixels.png": png(0, 0, b""),
+        "cut.png": GREY8[:42],
+        "text.png": b"I am no picture\n",
+        "empty.jpg": b"",
+        "text.tar": b"I am no archive\n",
+        "text.toml": b"I am no recipe\n",
+        "binary.toml": bytes(range(128, 256)),
+        "unknown.toml": b'name = "x"\nepoch = 3\n',
+        "nameless.toml": b"epochs = 3\n",
+        "types.toml": b'name = "x"\nepochs = "many"\n',
+        "deep.toml": b"name = " + b"[" * 5000,
+        "text.pth": b"I am no checkpoint\n",
+        "text.keras": b"I am no model\n",
+        "text.h5": b"I am no table\n",
+        "weights.docx": b"PK",
+        "text.ipynb": b"I am no notebook\n",
+        "list.ipynb": b"[]",
+        # Safetensors with lying headers.
+        "cut.safetensors": (ASSETS / "resnet8_digits.safetensors").read_bytes()[:3000],
+        "empty.safetensors": b"",
+        "long.safetensors": safetensors({}, length=2**60),
+        "list.safetensors": safetensors([1]),
+        "deep.safetensors": safetensors(b"[" * 100_000),
+        "offsets.safetensors": safetensors(
+            {"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 10**12]}}, bytes(8)
+        ),
+        "shape.safetensors": safetensors({"a": {"dtype": "F32", "shape": [10**12], "data_offsets": [0, 8]}}, bytes(8)),
+        "dtype.safetensors": safetensors({"a": {"dtype": "X9", "shape": [2], "data_offsets": [0, 8]}}, bytes(8)),
+        "spec.safetensors": safetensors({"__metadata__": {"spec": "[[["}}),
+        "cifar/data_batch_1.bin": bytes(3073 * 5),
+    }
+    for name, content in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)
+    flipped = bytearray((ASSETS / "resnet8_digits.safetensors").read_bytes())
+    write_safetensors(folder / "flipped.safetensors", initial_weights(TINY, 0), TINY)
+    flipped = bytearray((folder / "flipped.safetensors").read_bytes())
+    flipped[-1000] ^= 4
+    (folder / "flipped.safetensors").write_bytes(flipped)
+    nan = {**initial_weights(TINY, 0), "fc.bias": np.full(10, np.nan, np.float32)}
+    write_safetensors(folder / "nan.safetensors", nan, TINY)
+    write_safetensors(folder / "good.safetensors", initial_weights(TINY, 0), TINY)
+    wrong_spec = replace(TINY, num_classes=7)
+    write_safetensors(folder / "other_spec.safetensors", initial_weights(TINY, 0), wrong_spec)
+    inputs = {"data": "", "classes": ["a"], "image_size": 8, "mean": [0.0], "std": [0.0], "highest": 255}
+    write_safetensors(folder / "std.safetensors", initial_weights(TINY, 0), TINY, {"inputs": json.dumps(inputs)})
+    write_safetensors(folder / "inputs.safetensors", initial_weights(TINY, 0), TINY, {"inputs": "{"})
+    from safetensors.numpy import save_file
+
+    save_file({"a": np.zeros(3, np.float32)}, folder / "stranger.safetensors")
+    # Folders and archives of pictures.
+    for name in ("pictures/a/1.png", "pictures/a/2.png", "pictures/b/3.png", "pictures/b/4.png", "one/a/1.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(GREY8)
+    for name, content in (("a/1", bomb), ("a/2", bomb), ("b/3", bomb), ("b/4", b"x")):
+        (folder / "bombs" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "bombs" / f"{name}.png").write_bytes(content)
+    (folder / "hollow").mkdir()
+    for place in ("train/a", "train/b", "test/a"):
+        (folder / "unequal" / place).mkdir(parents=True)
+        (folder / "unequal" / place / "1.png").write_bytes(GREY8)
+    members = {f"{label}/{number}.png": GREY8 for label in "ab" for number in range(3)}
+    tar(folder / "climbing.tar", {**members, "../../escaped.png": GREY8})
+    tar(folder / "absolute.tar", {**members, "/tmp/escaped.png": GREY8})
+    tar(folder / "cut.tar.gz", members, "w:gz")
+    (folder / "cut.tar.gz").write_bytes((folder / "cut.tar.gz").read_bytes()[:100])
+    info = tarfile.TarInfo("a/1.png")
+    info.size = 10**12
+    (folder / "lying.tar").write_bytes(info.tobuf() + bytes(2048))
+    # Archives that unpack to 3 GB, and some that only say so.
+    info = tarfile.TarInfo("a/1.png")
+    info.size = 3 * 10**9
+    million = gzip.compress(bytes(10**6))
+    (folder / "bomb.tar.gz").write_bytes(gzip.compress(info.tobuf()) + 3000 * million)
+    (folder / "bomb.gz").write_bytes(3000 * million)
+    for name, inside in (("bomb.keras", "model.weights.h5"), ("bomb.pth", "archive/data/0")):
+        with zipfile.ZipFile(folder / name, "w", zipfile.ZIP_DEFLATED) as pack:
+            pack.writestr(inside, bytes(10**6))
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content.replace(struct.pack("<I", 10**6), struct.pack("<I", 3 * 10**9)))
+    # A run, and one whose files are damaged.
+    (folder / "run").mkdir()
+    (folder / "run" / "run.json").write_text("{")
+    (folder / "run" / "recipe.toml").write_text(get_recipe("quick").to_toml())
+    (folder / "rows").mkdir()
+    (folder / "rows" / "metrics.csv").write_bytes(b"step,epoch\n\0\n")
+    if is_installed("h5py"):
+        import h5py
+
+        with h5py.File(folder / "hollow.h5", "w") as file:  # nothing is stored of it
+            file.create_group("vars")
+            file.create_dataset("layers/conv2d/vars/0", (10**6, 10**6), "f4", chunks=(1000, 1000))
+    return folder
+
+
+# -- commands
+
+needs_torch, needs_keras, needs_both = ("torch",), ("tensorflow", "keras"), ("torch", "tensorflow", "keras")
+needs_course, needs_notebooks = ("nbgrader",), ("IPython", "psutil")
+#: The command, what is wrong, words of the answer, modules without which it says something else.
+COMMANDS: list[tuple[str, str, tuple[str, ...]]] = [
+    ("", "No such command|Missing command|no command given", ()),
+    ("trian", "No such command 'trian'", ()),
+    ("--nope", "No such option", ()),
+    ("models resnet18", "unexpected extra argument", ()),
+    ("models --all", "No such option", ()),
+    ("doctor now", "unexpected extra argument", ()),
+    ("demo --fast", "No such option", ()),
+    ("compare", "Missing argument", ()),
+    ("compare resnet51", "unknown network 'resnet51'; nearest are resnet50", ()),
+    ("compare ../resnet18", "unknown network '../resnet18'", ()),
+    ("compare resnet18 --input-size -5", "input_size is -5", ()),
+    ("compare resnet18 --input-size 99999999999999999999", "input_size is 99999999999999999999", ()),
+    ("compare resnet18 --num-classes 1e6", "Invalid value for '--num-classes'", ()),
+    ("compare resnet18 --num-classes 100000000", "num_classes is 100000000", ()),
+    ("compare resnet18 --in-channels 0", "in_channels is 0", ()),
+    ("compare resnet18 --format docx", "'docx' is not one of", ()),
+    ("compare resnet18 --by pixel", "'pixel' is not one of", ()),
+    ("compare resnet18 -o no/folder/x.md", "there is no folder no/folder", ()),
+    ("compare resnet18 -o .", "is a folder", ()),
+    ("compare resnet18 --raw -o no/folder/x.md", "there is no folder no/folder", ()),
+    ("verify resnet", "unknown network 'resnet'", ()),
+    ("verify resnet18 --all", "--all and names exclude each other", ()),
+    ("verify --dtype int8", "'int8' is not one of", ()),
+    ("microscope", "Missing argument", ()),
+    ("microscope resnet18 --seed -1", "seed is -1", ()),
+    ("microscope resnet18 --seed 4294967296", "seed is 4294967296", ()),
+    ("microscope resnet18 --input-size 8", "input_size is 8, too small", ()),
+    ("microscope resnet18 --input-size 16384", "needs about .* GB for images of 16384 pixels", ()),
+    ("microscope resnet18 --dtype float16", "'float16' is not one of", ()),
+    ("microscope resnet18 -o x.docx", "the ending says the format", ()),
+    ("microscope resnet18 -o no/folder/x.png", "there is no folder no/folder", ()),
+    ("convert", "Missing argument", ()),
+    ("convert nope.pth out.safetensors", "there is no file nope.pth", ()),
+    ("convert {bad} out.safetensors", "is a folder", ()),
+    ("convert {bad}/good.safetensors out.onnx", "the ending says the format", ()),
+    ("convert {bad}/good.safetensors no/folder/x.pth", "there is no folder no/folder", ()),
+    ("convert {bad}/good.safetensors {bad}", "the ending says the format", ()),
+    ("convert {bad}/good.safetensors out.safetensors --model resnet18", "do not fit the model", ()),
+    ("convert {bad}/good.safetensors out.safetensors --model resnet9", "unknown network 'resnet9'", ()),
+    ("convert {bad}/weights.docx out.safetensors", "ends in '.docx'; readable are", ()),
+    ("convert {bad}/text.pth out.safetensors", "text.pth is (refused|no readable)", needs_torch),
+    ("convert {bad}/text.keras out.safetensors", "text.keras is no readable Keras file", ("h5py",)),
+    ("convert {bad}/text.h5 out.safetensors", "text.h5 is no readable Keras file", ("h5py",)),
+    ("convert {bad}/cut.safetensors out.safetensors", "cut.safetensors is no readable", ()),
+    ("convert {bad}/empty.safetensors out.safetensors", "empty.safetensors is no readable", ()),
+    ("convert {bad}/long.safetensors out.safetensors", "long.safetensors is no readable", ()),
+    ("convert {bad}/list.safetensors out.safetensors", "list.safetensors is no readable", ()),
+    ("convert {bad}/deep.safetensors out.safetensors", "deep.safetensors is no readable", ()),
+    ("convert {bad}/offsets.safetensors out.safetensors", "offsets.safetensors is no readable", ()),
+    ("convert {bad}/shape.safetensors out.safetensors", "shape.safetensors is no readable", ()),
+    ("convert {bad}/dtype.safetensors out.safetensors", "dtype.safetensors is no readable", ()),
+    ("convert {bad}/spec.safetensors out.safetensors", "carries a spec that cannot be read", ()),
+    ("convert {bad}/flipped.safetensors out.safetensors", "flipped.safetensors is damaged", ()),
+    ("convert {bad}/other_spec.safetensors out.safetensors", "do not fit the model", ()),
+    ("convert {bad}/stranger.safetensors out.safetensors", "fit no network of the catalog", ()),
+    ("convert /dev/zero out.safetensors", "is no plain file", ()),
+    ("recipes nope", "unknown recipe 'nope'", ()),
+    ("recipes nope.toml", "there is no file nope.toml", ()),
+    ("recipes {bad}/text.toml", "is no readable recipe", ()),
+    ("recipes {bad}/binary.toml", "is no readable recipe", ()),
+    ("recipes {bad}/deep.toml", "is no readable recipe", ()),
+    ("recipes {bad}/unknown.toml", "unknown epoch", ()),
+    ("recipes {bad}/nameless.toml", "it has no name", ()),
+    ("recipes {bad}/types.toml", "epochs is 'many'", ()),
+    ("train --recipe nope", "unknown recipe 'nope'", ()),
+    ("train --recipe {bad}/types.toml", "epochs is 'many'", ()),
+    ("train --model resnet19", "unknown network 'resnet19'", ()),
+    ("train --data minst", "unknown data set 'minst'", needs_torch),
+    ("train --data folder:", "unknown data set 'folder:'", needs_torch),
+    ("train --data folder:nowhere", "there is no such folder or archive", needs_torch),
+    ("train --data folder:{bad}/hollow", "holds 0 pictures in 0 classes", needs_torch),
+    ("train --data folder:{bad}/one", "holds 1 pictures in 1 classes", needs_torch),
+    ("train --data folder:{bad}/unequal", "different classes; in one only: b", needs_torch),
+    ("train --data folder:{bad}/text.tar", "is no readable folder or tar archive", needs_torch),
+    ("train --data folder:{bad}/cut.tar.gz", "is no readable folder or tar archive", needs_torch),
+    ("train --data folder:{bad}/lying.tar", "is no readable folder or tar|unpacks to", needs_torch),
+    ("train --data folder:{bad}/climbing.tar", "a path that leads out of it", needs_torch),
+    ("train --data folder:{bad}/absolute.tar", "a path that leads out of it", needs_torch),
+    ("train --data folder:{bad}/bombs", "none of the 4 pictures could be decoded", (*needs_torch, "PIL")),
+    ("train --data cifar10 --data-dir {bad}/nowhere", "which is no folder", needs_torch),
+    ("train --set epochs", "wanted is field=value", ()),
+    ("train --set epoch=3", "a recipe has no epoch", ()),
+    ("train --set epochs=three", "wanted is a whole number", ()),
+    ("train --set epochs=-1", "epochs is -1", ()),
+    ("train --set learning_rate=nan", "learning_rate is nan", ()),
+    ("train --set learning_rate=1e999", "learning_rate is inf", ()),
+    ("train --set milestones=a,b", "wanted is numbers with commas", ()),
+    ("train --set flip=perhaps", "wanted is true or false", ()),
+    ("train --set name=../x", "name is '../x'", ()),
+    ("train --set batch_size=99999", "fewer than one batch of 99999", needs_torch),
+    ("train --set image_size=4096", "needs about .* GB", needs_torch),
+    ("train --seed 99999999999", "seed is 99999999999", ()),
+    ("train --precision int4", "'int4' is not one of", ()),
+    ("train --device tpu", "--device is 'tpu'", ()),
+    ("train --threads -2", "--threads is -2", ()),
+    ("train --save-every -1", "--save-every is -1", ()),
+    ("train --framework jax", "'jax' is not one of", ()),
+    ("train --output {bad}/text.png/run", "cannot be written to", needs_torch),
+    ("train --output {bad}", "something is there already", needs_torch),
+    ("train --resume nowhere", "holds no training run", ()),
+    ("train --resume {bad}/run", "run.json is damaged", ()),
+    ("train --resume {bad}/run --epochs 3", "cannot change a run that is resumed", ()),
+    ("experiment", "Missing argument", ()),
+    ("experiment width", "'width' is not", ()),
+    ("experiment degradation --depths 20", "wanted are two depths or more", ()),
+    ("experiment degradation --depths 20,21", "21 is not among the paper's", ()),
+    ("experiment degradation --depths a,b", "wanted are whole numbers with commas", ()),
+    ("experiment degradation --framework both", "in one of torch and tf", ()),
+    ("experiment degradation --recipe nope", "unknown recipe 'nope'", ()),
+    ("experiment degradation --data minst", "unknown data set 'minst'", ()),
+    ("experiment degradation --output {bad}/text.png/x", "cannot be written to", ()),
+    ("evaluate", "Missing argument", ()),
+    ("evaluate nope pictures", "no weights of that name ship", needs_both),
+    ("evaluate nope.pth pictures", "there is no file nope.pth", needs_both),
+    ("evaluate resnet8_digits", "wanted are either pictures", needs_both),
+    ("evaluate resnet8_digits {bad}/pictures --data digits", "wanted are either pictures", needs_both),
+    ("evaluate resnet8_digits nowhere", "there is no folder or archive nowhere", needs_both),
+    ("evaluate resnet8_digits --data minst", "unknown data set 'minst'", needs_both),
+    ("evaluate resnet8_digits --data digits --limit 0", "limit is 0", needs_both),
+    ("evaluate resnet8_digits --data digits --mean a", "--mean is 'a'", needs_both),
+    ("evaluate resnet8_digits --data digits --std 0", "std above 0", needs_both),
+    ("evaluate resnet8_digits --data digits --mean nan", "mean is", needs_both),
+    ("evaluate resnet8_digits --data digits --mean 1,2", "one for each of 1 channels", needs_both),
+    ("evaluate resnet8_digits --data digits --model resnet18", "do not fit the model", needs_both),
+    ("evaluate resnet8_digits {bad}/pictures", "has 2 classes, but resnet8_digits knows 10", (*needs_both, "PIL")),
+    ("evaluate resnet20_cifar --data digits", "has 1 channels, but resnet20_cifar takes 3", needs_both),
+    ("evaluate resnet8_digits {bad}/climbing.tar", "a path that leads out of it", needs_both),
+    ("evaluate {bad}/nan.safetensors --data digits", "fc.bias holds values that are not finite", needs_both),
+    ("evaluate {bad}/std.safetensors --data digits", "the inputs stored with the weights", needs_both),
+    ("evaluate {bad}/inputs.safetensors --data digits", "the inputs stored with the weights", needs_both),
+    ("evaluate {bad}/flipped.safetensors --data digits", "flipped.safetensors is damaged", needs_both),
+    ("predict", "Missing argument", ()),
+    ("predict nope.png", "there is no picture nope.png", (*needs_both, "PIL")),
+    ("predict {bad}/hollow", "holds no picture", (*needs_both, "PIL")),
+    ("predict {bad}/text.png", "none of the 1 pictures can be read", (*needs_both, "PIL")),
+    ("predict {bad}/cut.png", "none of the 1 pictures can be read", (*needs_both, "PIL")),
+    ("predict {bad}/no_pixels.png", "none of the 1 pictures can be read", (*needs_both, "PIL")),
+    ("predict {bad}/empty.jpg", "none of the 1 pictures can be read", (*needs_both, "PIL")),
+    ("predict {bad}/pictures/a/1.png --weights nope", "no weights of that name ship", (*needs_both, "PIL")),
+    ("predict {bad}/pictures/a/1.png --top 0", "--top is 0", (*needs_both, "PIL")),
+    ("predict {bad}/pictures/a/1.png --framework jax", "'jax' is not one of", ()),
+    ("assignment", "no command given|Missing command", ()),
+    ("assignment list all", "unexpected extra argument", ()),
+    ("assignment start", "Missing argument", ()),
+    ("assignment start 99", "there is no assignment '99'", ()),
+    ("assignment start ../a1", "there is no assignment '../a1'", ()),
+    ("assignment start 1 {bad}/text.png", "is a file; choose another folder", ()),
+    ("assignment check", "Missing argument", ()),
+    ("assignment check nope.ipynb", "there is no notebook nope.ipynb", needs_notebooks),
+    ("assignment check {bad}", "is not a file", needs_notebooks),
+    ("assignment check {bad}/text.ipynb", "is not a notebook that can be read", needs_notebooks),
+    ("assignment check {bad}/list.ipynb", "is not a notebook that can be read", needs_notebooks),
+    ("classroom", "no command given|Missing command", ()),
+    ("classroom release --course nowhere", "is not a course", needs_course),
+    ("classroom release 99", "is no course, nor does it lie in one", needs_course),
+    ("classroom grade --course {bad}", "is not a course", needs_course),
+    ("classroom grade --jobs 0", "Invalid value for '--jobs'", ()),
+    ("classroom report --course {bad}/text.png", "is not a course", needs_course),
+    ("classroom selftest 99", "has no assignment '99'", needs_course),
+    ("classroom selftest --jobs many", "Invalid value for '--jobs'", ()),
+]
+
+
+def skip_without(modules: tuple[str, ...]) -> None:
+    missing = [module for module in modules if not is_installed(module)]
+    if missing:
+        pytest.skip(f"{', '.join(missing)} missing")
+
+
+def tree(folder: Path) -> dict[str, bytes | None]:
+    return {str(path): path.read_bytes() if path.is_file() else None for path in sorted(folder.rglob("*"))}
+
+
+@pytest.fixture(scope="session")
+def bad_before(bad: Path) -> dict[str, bytes | None]:
+    return tree(bad)
+
+
+@pytest.mark.parametrize(("line", "words", "modules"), COMMANDS, ids=[case[0] or "nothing" for case in COMMANDS])
+def test_a_command_answers_with_one_line_and_changes_nothing(call, tmp_path, bad, bad_before, line, words, modules):
+    skip_without(modules)
+    result = call(*line.format(bad=bad).split())
+    assert result.returncode == 2, result.stdout + result.stderr
+    lines = result.stderr.strip().splitlines()
+    errors = [each for each in lines if not each.startswith("skipped ")]  # each picture that was passed over is named
+    assert len(errors) == 1, result.stderr
+    assert errors[0].startswith("Error: ")
+    assert re.search(words, errors[0]), errors[0]
+    assert not tree(tmp_path)
+    assert tree(bad) == bad_before
+
+
+# -- functions
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a case may use: the folder with bad files, one that is empty, and a twin with a small model."""
+
+    bad: Path
+    place: Path
+    twin: Any = None
+    model: Any = None
+
+    def images(self, *shape: int, dtype: Any = np.float32) -> Any:
+        """Images of ones, in the layout of the twin for (N, H, W, C)."""
+        return np.ones(shape, dtype)
+
+    def inputs(self, batch: int = 2) -> Any:
+        """Good images for the model."""
+        return self.twin.from_nhwc(self.images(batch, 8, 8, 1), self.model)
+
+    def weights(self, **changed: Any) -> dict[str, Any]:
+        """Good weights, but for those that are changed; None takes one away."""
+        arrays = {**initial_weights(TINY, 0), **{name.replace("__", "."): value for name, value in changed.items()}}
+        return {name: array for name, array in arrays.items() if array is not None}
+
+
+def dataset(**changed: Any) -> Dataset:
+    """A small data set, good but for what is changed in its training images, or in itself."""
+    good: dict[str, Any] = {"images": np.zeros((20, 8, 8, 1), np.uint8), "labels": np.arange(20) % 2}
+    split = Split(**{**good, **{key: changed.pop(key) for key in list(changed) if key in good}})
+    return Dataset(**{"name": "toy", "train": split, "test": Split(**good), "classes": ("a", "b"), **changed})
+
+
+def endless() -> Iterator[int]:
+    while True:
+        yield 1
+
+
+Case = tuple[str, str, Callable[[Given], Any], str]
+#: The function, what is wrong, the call, words of the answer. These need a twin: each is run for both.
+TWIN_CASES: list[Case] = [
+    ("create_model", "unknown name", lambda g: g.twin.create_model("resnet19"), "unknown network 'resnet19'"),
+    ("create_model", "no name", lambda g: g.twin.create_model(18), "not by a int"),
+    ("create_model", "None", lambda g: g.twin.create_model(None), "not by a NoneType"),
+    ("create_model", "unknown field", lambda g: g.twin.create_model(TINY, classes=3), "no field 'classes'"),
+    ("create_model", "no classes", lambda g: g.twin.create_model(TINY, num_classes=0), "num_classes is 0"),
+    ("create_model", "half a class", lambda g: g.twin.create_model(TINY, num_classes=2.5), "num_classes is 2.5"),
+    ("create_model", "classes as text", lambda g: g.twin.create_model(TINY, num_classes="10"), "num_classes is '10'"),
+    ("create_model", "True channels", lambda g: g.twin.create_model(TINY, in_channels=True), "in_channels is True"),
+    ("create_model", "too small", lambda g: g.twin.create_model(TINY, input_size=1), "input_size is 1, too small"),
+    ("create_model", "huge", lambda g: g.twin.create_model(TINY, widths=(1, 1, 99_999)), "allowed are 1,000,000,000"),
+    ("create_model", "endless", lambda g: g.twin.create_model(TINY, depths=(9**5, 1, 1)), "allowed are 2,000 blocks"),
+    ("create_model", "dtype", lambda g: g.twin.create_model(TINY, dtype="float16"), "dtype is 'float16'"),
+    ("create_model", "seed", lambda g: g.twin.create_model(TINY, seed=-1), "seed is -1"),
+    ("create_model", "half a seed", lambda g: g.twin.create_model(TINY, seed=0.5), "seed is 0.5"),
+    ("create_skeleton", "unknown name", lambda g: g.twin.create_skeleton("resnet19"), "unknown network"),
+    ("resnet18", "no classes", lambda g: g.twin.resnet18(num_classes=-1), "num_classes is -1"),
+    ("resnet34", "too small", lambda g: g.twin.resnet34(input_size=8), "input_size is 8, too small"),
+    ("resnet50", "shortcut", lambda g: g.twin.resnet50(shortcut="D"), "shortcut is 'D'"),
+    ("resnet101", "unknown field", lambda g: g.twin.resnet101(pretrained=True), "no field 'pretrained'"),
+    ("resnet152", "epsilon", lambda g: g.twin.resnet152(norm_eps=0), "norm_eps is 0"),
+    ("get_weights", "no model", lambda g: g.twin.get_weights({}), "this is no .* model but a builtins.dict"),
+    ("set_weights", "no model", lambda g: g.twin.set_weights(None, {}), "this is no .* model but"),
+    ("set_weights", "no dict", lambda g: g.twin.set_weights(g.model, [1]), "the weights are a list"),
+    ("set_weights", "nothing", lambda g: g.twin.set_weights(g.model, {}), "missing conv1.weight"),
+    (
+        "set_weights",
+        "rank",
+        lambda g: g.twin.set_weights(g.model, g.weights(fc__bias=np.zeros((10, 1)))),
+        r"fc.bias has shape \(10, 1\)",
+    ),
+    (
+        "set_weights",
+        "texts",
+        lambda g: g.twin.set_weights(g.model, g.weights(fc__bias=np.array(["a"] * 10))),
+        "fc.bias holds str",
+    ),
+    (
+        "set_weights",
+        "ragged",
+        lambda g: g.twin.set_weights(g.model, g.weights(fc__bias=[[1], [1, 2]])),
+        "fc.bias",
+    ),
+    (
+        "set_weights",
+        "another network's",
+        lambda g: g.twin.set_weights(g.model, initial_weights(SPECS["resnet20_cifar"], 0)),
+        "do not fit the model",
+    ),
+    ("load_weights", "no file", lambda g: g.twin.load_weights(g.model, "nope.pth"), "there is no file nope.pth"),
+    ("load_weights", "folder", lambda g: g.twin.load_weights(g.model, g.bad), "is a folder"),
+    ("load_weights", "None", lambda g: g.twin.load_weights(g.model, None), "not by None"),
+    ("load_weights", "long name", lambda g: g.twin.load_weights(g.model, "x" * 5000), "cannot be read|no file"),
+    ("load_weights", "flipped", lambda g: g.twin.load_weights(g.model, g.bad / "flipped.safetensors"), "is damaged"),
+    ("load_weights", "stranger", lambda g: g.twin.load_weights(g.model, g.bad / "stranger.safetensors"), "do not fit"),
+    ("save_weights", "ending", lambda g: g.twin.save_weights(g.model, g.place / "w.pth"), "does not end in"),
+    ("save_weights", "no folder", lambda g: g.twin.save_weights(g.model, "no/w.safetensors"), "there is no folder no"),
+    ("save_weights", "no model", lambda g: g.twin.save_weights("x", g.place / "w.safetensors"), "this is no"),
+    ("write_native", "no folder", lambda g: g.twin.write_native(g.model, "no/w.keras"), "there is no folder no"),
+    ("write_native", "no model", lambda g: g.twin.write_native([], g.place / "w.keras"), "this is no .* model"),
+    ("from_nhwc", "rank", lambda g: g.twin.from_nhwc(g.images(8, 8, 1), g.model), r"the shape \(8, 8, 1\)"),
+    ("from_nhwc", "channels", lambda g: g.twin.from_nhwc(g.images(2, 8, 8, 3), g.model), "3 channels; .* takes 1"),
+    ("from_nhwc", "no model", lambda g: g.twin.from_nhwc(g.images(2, 8, 8, 1), None), "this is no"),
+    ("from_nhwc", "complex", lambda g: g.twin.from_nhwc(g.images(2, 8, 8, 1, dtype=complex), g.model), "complex128"),
+    ("from_nhwc", "texts", lambda g: g.twin.from_nhwc(np.full((2, 8, 8, 1), "a"), g.model), "the images hold str"),
+    ("from_nhwc", "none", lambda g: g.twin.from_nhwc(g.images(0, 8, 8, 1), g.model), "none of them empty"),
+    ("from_nhwc", "nan", lambda g: g.twin.from_nhwc(g.images(2, 8, 8, 1) * np.nan, g.model), "not finite"),
+    ("forward", "rank", lambda g: g.twin.forward(g.model, np.ones(8)), r"the shape \(8,\)"),
+    ("forward", "nan", lambda g: g.twin.forward(g.model, g.inputs() * np.nan), "not finite"),
+    ("forward", "inf", lambda g: g.twin.forward(g.model, g.inputs() * np.inf), "not finite"),
+    ("forward", "objects", lambda g: g.twin.forward(g.model, np.full((2, 8, 8, 1), None)), "hold object"),
+    ("forward", "no model", lambda g: g.twin.forward("resnet18", g.images(1, 8, 8, 1)), "this is no"),
+    ("trace", "nan", lambda g: g.twin.trace(g.model, g.inputs() * np.nan), "not finite"),
+    ("trace", "too few labels", lambda g: g.twin.trace(g.model, g.inputs(), np.zeros(3, int)), "wanted are 2 whole"),
+    ("trace", "one-hot", lambda g: g.twin.trace(g.model, g.inputs(), np.zeros((2, 10), int)), "wanted are 2 whole"),
+    ("trace", "half a class", lambda g: g.twin.trace(g.model, g.inputs(), np.array([0.5, 1])), "hold float64"),
+    (
+        "trace",
+        "class 10",
+        lambda g: g.twin.trace(g.model, g.inputs(), np.array([0, 10])),
+        "allowed are numbers from 0 to 9",
+    ),
+    ("trace", "class -1", lambda g: g.twin.trace(g.model, g.inputs(), np.array([0, -1])), "numbers from 0 to 9"),
+    (
+        "train_step",
+        "rate",
+        lambda g: g.twin.train_step(g.model, g.inputs(), np.array([0, 1]), float("nan")),
+        "learning_rate is nan",
+    ),
+    (
+        "train_step",
+        "labels",
+        lambda g: g.twin.train_step(g.model, g.inputs(), np.array([0]), 0.1),
+        "wanted are 2 whole numbers",
+    ),
+    ("fuse", "no model", lambda g: g.twin.fuse("resnet18"), "fuse takes a network of create_model"),
+    ("fuse", "twice", lambda g: g.twin.fuse(g.twin.fuse(g.model)), "one that is fused"),
+    ("layer_rows", "no model", lambda g: g.twin.layer_rows(1), "this is no"),
+    ("layer_rows", "size", lambda g: g.twin.layer_rows(g.model, 2), "input_size is 2"),
+    ("printout", "no model", lambda g: g.twin.printout("x"), "this is no"),
+]
+
+STEM = StemSpec(out_channels=8, kernel_size=3, stride=1, max_pool=False)
+
+
+def spec(**changed: Any) -> ResNetSpec:
+    return ResNetSpec(**{"name": "x", "block": "BasicBlock", "depths": (1,), "widths": (8,), "stem": STEM, **changed})
+
+
+#: These need no model.
+CASES: list[Case] = [
+    ("get_spec", "unknown name", lambda g: get_spec("resnet"), "unknown network 'resnet'; nearest are"),
+    ("get_spec", "a list", lambda g: get_spec(["resnet18"]), "not by a list"),
+    ("get_spec", "unknown field", lambda g: get_spec("resnet18", size=3), "no field 'size'"),
+    ("ResNetSpec", "block", lambda g: spec(block="Block"), "block is 'Block'"),
+    ("ResNetSpec", "block, a list", lambda g: spec(block=[]), r"block is \[\]"),
+    ("ResNetSpec", "no depths", lambda g: spec(depths=()), "depths is empty"),
+    ("ResNetSpec", "depths, a number", lambda g: spec(depths=3), "depths is 3"),
+    ("ResNetSpec", "depth 0", lambda g: spec(depths=(0,)), r"depths\[0\] is 0"),
+    ("ResNetSpec", "endless depths", lambda g: spec(depths=endless()), "depths"),
+    ("ResNetSpec", "lengths", lambda g: spec(depths=(1, 1)), "widths has 1 entries"),
+    ("ResNetSpec", "stages", lambda g: spec(depths=(1,) * 40, widths=(8,) * 40), "allowed are .* 12 stages"),
+    ("ResNetSpec", "name", lambda g: spec(name=""), "name is ''"),
+    ("ResNetSpec", "name with a slash", lambda g: spec(name="../x"), "has no '/'"),
+    ("ResNetSpec", "stem", lambda g: spec(stem={}), "stem is {}"),
+    ("ResNetSpec", "momentum", lambda g: spec(norm_momentum=float("nan")), "norm_momentum is nan"),
+    ("ResNetSpec", "flag", lambda g: spec(conv_bias="no"), "conv_bias is 'no'"),
+    ("ResNetSpec.from_dict", "a list", lambda g: ResNetSpec.from_dict([1]), "not from a list"),
+    ("ResNetSpec.from_dict", "stem", lambda g: ResNetSpec.from_dict({**TINY.to_dict(), "stem": {"x": 1}}), "no field"),
+    ("ResNetSpec.from_dict", "missing", lambda g: ResNetSpec.from_dict({"name": "x"}), "without block, depths"),
+    ("StemSpec", "even kernel", lambda g: StemSpec(kernel_size=2), "kernel_size is 2"),
+    ("StemSpec", "huge", lambda g: StemSpec(out_channels=10**12), "stem.out_channels is 1000000000000"),
+    ("layer_table", "a name", lambda g: layer_table("resnet18"), "a ResNetSpec is wanted"),
+    ("layer_table", "size", lambda g: layer_table(TINY, 0), "input_size is 0"),
+    ("count_parameters", "a name", lambda g: count_parameters("resnet18"), "a ResNetSpec is wanted"),
+    ("count_macs", "size", lambda g: count_macs(TINY, 2.5), "input_size is 2.5"),
+    ("weight_shapes", "None", lambda g: weight_shapes(None), "a ResNetSpec is wanted"),
+    ("initial_weights", "seed", lambda g: initial_weights(TINY, -1), "seed is -1"),
+    ("initial_weights", "huge", lambda g: initial_weights(spec(widths=(99_999,)), 0), "allowed are 1,000,000,000"),
+    ("lively_weights", "seed", lambda g: lively_weights(TINY, 2**32), "seed is 4294967296"),
+    ("fit", "no dict", lambda g: fit(weight_shapes(TINY), None), "the weights are a NoneType"),
+    ("fit", "nothing fits", lambda g: fit(weight_shapes(TINY), {"x": np.ones(1)}, strict=False), "none of the 1"),
+    ("read_weights", "None", lambda g: read_weights(None), "not by None"),
+    ("read_weights", "no ending", lambda g: read_weights(g.bad / "run" / "run.json"), "ends in '.json'"),
+    ("read_safetensors", "cut", lambda g: read_safetensors(g.bad / "cut.safetensors"), "is no readable"),
+    ("read_safetensors", "flipped", lambda g: read_safetensors(g.bad / "flipped.safetensors"), "is damaged"),
+    ("write_safetensors", "ending", lambda g: write_safetensors(g.place / "x.pt", {}, TINY), "does not end in"),
+    ("write_safetensors", "no spec", lambda g: write_safetensors(g.place / "x.safetensors", {}, None), "is wanted"),
+    ("convert", "ending", lambda g: convert(g.bad / "good.safetensors", g.place / "x"), "the ending says the format"),
+    ("read_trained", "a word", lambda g: read_trained("resnet99"), "no weights of that name ship"),
+    ("read_trained", "None", lambda g: read_trained(None), "None"),
+    ("read_trained", "nan", lambda g: read_trained(g.bad / "nan.safetensors"), "not finite"),
+    ("read_trained", "other spec", lambda g: read_trained(g.bad / "other_spec.safetensors"), "do not fit"),
+    ("inputs_of", "std", lambda g: inputs_of(read_trained("resnet8_digits"), std=(0.0,)), "std above 0"),
+    ("inputs_of", "lengths", lambda g: inputs_of(read_trained("resnet8_digits"), mean=(1, 2)), "mean is"),
+    ("Inputs.from_json", "no JSON", lambda g: Inputs.from_json("{"), "cannot be read"),
+    ("Inputs.from_json", "a number", lambda g: Inputs.from_json("3"), "cannot be read"),
+    ("get_recipe", "unknown name", lambda g: get_recipe("fast"), "unknown recipe 'fast'"),
+    ("get_recipe", "a number", lambda g: get_recipe(3), "not by a int"),
+    ("get_recipe", "unknown field", lambda g: get_recipe("quick", lr=3), "no lr"),
+    ("get_recipe", "type", lambda g: get_recipe("quick", epochs="3"), "epochs is '3'"),
+    ("get_recipe", "a text of changes", lambda g: get_recipe("quick", "epochs=3"), "changes are a list of texts"),
+    ("Recipe", "both", lambda g: Recipe(name="x", epochs=1, steps=1), "one of them says how long"),
+    ("Recipe", "milestones", lambda g: Recipe(name="x", epochs=1, milestones=("a",)), "milestones are"),
+    ("Recipe", "optimizer", lambda g: Recipe(name="x", epochs=1, optimizer=None), "optimizer is None"),
+    ("Recipe", "data", lambda g: Recipe(name="x", epochs=1, data="a\0b"), "no plain text"),
+    ("read_recipe", "no file", lambda g: read_recipe("nope.toml"), "there is no file"),
+    ("read_recipe", "binary", lambda g: read_recipe(g.bad / "binary.toml"), "is no readable recipe"),
+    ("Settings", "threads", lambda g: Settings(threads="4"), "--threads is '4'"),
+    ("Settings", "device", lambda g: Settings(device=0), "--device is 0"),
+    ("load_data", "unknown", lambda g: load_data("mnist"), "unknown data set 'mnist'"),
+    ("load_data", "None", lambda g: load_data(None), "unknown data set None"),
+    ("load_data", "no folder", lambda g: load_data("folder:nowhere"), "no such folder or archive"),
+    ("load_data", "data_dir", lambda g: load_data("cifar10", data_dir="nowhere"), "which is no folder"),
+    ("load_data", "channels", lambda g: load_data(f"folder:{g.bad}/pictures", channels=7), "pictures have 1 or 3"),
+    ("load_data", "size", lambda g: load_data(f"folder:{g.bad}/pictures", image_size=-3), "image_size is -3"),
+    ("load_data", "absurd", lambda g: load_data(f"folder:{g.bad}/pictures", image_size=10**6), "image_size is 1000000"),
+    ("find_local", "unknown", lambda g: find_local("mnist"), "unknown data set"),
+    ("folder_path", "nowhere", lambda g: folder_path("nowhere"), "no such folder"),
+    ("find_pictures", "nowhere", lambda g: find_pictures("nowhere"), "there is no folder or archive nowhere"),
+    ("find_pictures", "empty", lambda g: find_pictures(g.bad / "hollow"), "0 pictures in 0 classes"),
+    ("find_pictures", "climbing", lambda g: find_pictures(g.bad / "climbing.tar"), "leads out of it"),
+    ("decode", "nothing", lambda g: decode([], 8, 8, 1), "there are no pictures"),
+    ("decode", "channels", lambda g: decode([], 8, 8, 2), "the network takes 2 channels"),
+    ("read_idx", "another file", lambda g: read_idx(g.bad / "text.png", "0" * 64), "is damaged or only half there"),
+    ("read_cifar_batch", "short", lambda g: read_cifar_batch(b"x", "batch 1"), "batch 1 has 1 bytes"),
+    ("read_cifar_batch", "label", lambda g: read_cifar_batch(b"\xff" * 30_730_000, "batch 1"), "has a label 255"),
+    ("load_data", "cut CIFAR", lambda g: load_data("cifar10", data_dir=g.place), "has no data_batch_1.bin"),
+    ("Dataset", "nan images", lambda g: dataset(images=np.full((20, 8, 8, 1), np.nan)), "wanted is uint8"),
+    ("Dataset", "floats", lambda g: dataset(images=np.zeros((20, 8, 8, 1))), "are float64"),
+    ("Dataset", "a list", lambda g: dataset(images=[1, 2]), "wanted is uint8"),
+    ("Dataset", "rank", lambda g: dataset(images=np.zeros((20, 8, 8), np.uint8)), r"uint8 \(20, 8, 8\)"),
+    ("Dataset", "no images", lambda g: dataset(images=np.zeros((0, 8, 8, 1), np.uint8)), "wanted is uint8"),
+    ("Dataset", "channels", lambda g: dataset(images=np.zeros((20, 8, 8, 2), np.uint8)), "1 or 3 channels"),
+    ("Dataset", "too white", lambda g: dataset(images=np.full((20, 8, 8, 1), 99, np.uint8), highest=16), "white is 16"),
+    ("Dataset", "labels", lambda g: dataset(labels=np.zeros(3, int)), "one for each image"),
+    ("Dataset", "class 7", lambda g: dataset(labels=np.full(20, 7)), "allowed are 0 to 1"),
+    ("Dataset", "half a class", lambda g: dataset(labels=np.full(20, 0.5)), "no whole numbers"),
+    ("Batches", "too large", lambda g: Batches(dataset(), get_recipe("quick")), "fewer than one batch of 64"),
+    ("plot_block", "block", lambda g: plot_block("resnet18", "layer9.0"), "has no block 'layer9.0'"),
+    ("plot_block", "network", lambda g: plot_block("resnet", "layer1.0"), "unknown network"),
+    ("plot_stages", "size", lambda g: plot_stages("resnet18", 3), "input_size is 3"),
+    ("read_about", "nowhere", lambda g: read_about("nowhere"), "holds no training run"),
+    ("read_about", "damaged", lambda g: read_about(g.bad / "run"), "run.json is damaged"),
+    ("read_metrics", "damaged", lambda g: read_metrics(g.bad / "rows"), "metrics.csv is damaged"),
+    ("open_runs", "nowhere", lambda g: open_runs(g.place), "holds no training run"),
+    ("resume", "nowhere", lambda g: resume(g.place), "holds no training run"),
+    ("load_backend", "unknown", lambda g: load_backend("jax"), "unknown framework 'jax'"),
+    ("plant_fault", "framework", lambda g: plant_fault(None, 0, framework="jax"), "unknown framework 'jax'"),
+    ("plant_fault", "seed", lambda g: plant_fault(None, -1), "seed is -1"),
+    ("train", "framework", lambda g: train(get_recipe("quick"), framework="jax"), "unknown framework 'jax'"),
+    ("train", "no recipe", lambda g: train("quick"), "a Recipe is wanted"),
+    ("compare", "level", lambda g: compare("resnet18", by="pixel"), "by is 'pixel'"),
+    ("compare", "a list", lambda g: compare([1]), "not by a list"),
+    ("verify", "dtype", lambda g: list(verify(TINY, "float16")), "dtype is 'float16'"),
+    ("verify", "a number", lambda g: list(verify(3, "float64")), "not by a int"),
+    ("microscope", "dtype", lambda g: microscope("resnet18", dtype="int8"), "dtype is 'int8'"),
+    ("microscope", "seed", lambda g: microscope("resnet18", seed=-1), "seed is -1"),
+    ("microscope", "size", lambda g: microscope("resnet50", input_size=16_384), "make input_size smaller"),
+    ("evaluate", "limit", lambda g: evaluate("resnet8_digits", data="digits", limit=0.5), "limit is 0.5"),
+    ("evaluate", "both", lambda g: evaluate("resnet8_digits"), "wanted are either pictures"),
+    ("evaluate", "framework", lambda g: evaluate("x", data="digits", frameworks=["jax"]), "unknown framework 'jax'"),
+    ("predict", "framework", lambda g: predict(["x.png"], frameworks=["jax"]), "unknown framework 'jax'"),
+    ("predict", "no framework", lambda g: predict(["x.png"], frameworks=[]), "no framework"),
+    ("degradation", "depths", lambda g: list(degradation(get_recipe("quick"), [20], g.place)), "two depths or more"),
+    ("degradation", "odd", lambda g: list(degradation(get_recipe("quick"), [20, 33], g.place)), "33 is not among"),
+]
+#: These need both twins.
+BOTH_CASES: list[Case] = [
+    ("compare_models", "swapped", lambda g: compare_models(TINY, *models()[::-1], 8), "this is no"),
+    ("compare_models", "size", lambda g: compare_models(TINY, *models(), 9), "was built for 8 pixels"),
+    ("examine", "layout", lambda g: examine(TINY, *models(), np.ones((1, 8, 8, 1)), np.ones((1, 8, 8, 1))), "channels"),
+    ("examine", "rank", lambda g: examine(TINY, *models(), np.ones(8), np.ones(8)), "the images for PyTorch"),
+    (
+        "examine",
+        "labels",
+        lambda g: examine(TINY, *models(), np.ones((1, 1, 8, 8)), np.ones((1, 8, 8, 1)), np.array([77])),
+        "labels are",
+    ),
+    (
+        "train",
+        "weights",
+        lambda g: train(get_recipe("quick"), output=g.place / "run", weights={}),
+        "do not fit|missing",
+    ),
+    ("train", "output", lambda g: train(get_recipe("quick"), output=g.bad / "text.png"), "something is there"),
+    ("train", "data", lambda g: train(get_recipe("quick"), output=g.place / "run", data=dataset()), "fewer than one"),
+]
+
+
+def models() -> tuple[Any, Any]:
+    return tuple(backend(name).create_model(TINY, seed=0) for name in BACKENDS)  # type: ignore[return-value]
+
+
+def name_of(case: Case) -> str:
+    return f"{case[0]}: {case[1]}"
+
+
+def answers(case: Case, given: Given) -> None:
+    before = tree(given.place)
+    with pytest.raises(InputError) as caught:
+        case[2](given)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert re.search(case[3], text), text
+    assert tree(given.place) == before
+
+
+@pytest.fixture(scope="session")
+def tiny_models() -> dict[str, Any]:
+    return {}
+
+
+@pytest.mark.parametrize("case", TWIN_CASES, ids=name_of)
+def test_a_function_of_a_twin_answers_with_one_line_and_changes_nothing(twin, tiny_models, tmp_path, bad, case):
+    model = tiny_models.setdefault(twin.__name__, twin.create_model(TINY, seed=0))
+    before = twin.get_weights(model)
+    answers(case, Given(bad, tmp_path, twin, model))
+    after = twin.get_weights(model)
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize("case", CASES, ids=name_of)
+def test_a_function_answers_with_one_line(monkeypatch, tmp_path, bad, case):
+    monkeypatch.chdir(tmp_path)
+    if case[1] == "cut CIFAR":
+        (tmp_path / "cifar-10-batches-bin").mkdir()
+    if case[0] in ("load_data", "decode"):
+        skip_without(("PIL",))
+    if case[0] in ("plot_block", "plot_stages"):
+        skip_without(("matplotlib",))
+    if case[0] in ("verify", "evaluate", "predict", "plant_fault", "microscope"):
+        skip_without(needs_both)
+    answers(case, Given(bad, tmp_path))
+
+
+@pytest.mark.parametrize("case", BOTH_CASES, ids=name_of)
+def test_a_function_of_both_twins_answers_with_one_line(torch_twin, keras_twin, tmp_path, bad, case):
+    answers(case, Given(bad, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("bomb.png", "50000 x 50000 pixels|decompression bomb|exceeds limit"),
+        ("huge_header.png", "."),
+        ("no_pixels.png", "."),
+        ("cut.png", "."),
+        ("text.png", "cannot identify image file"),
+        ("empty.jpg", "cannot identify image file"),
+    ],
+)
+def test_a_picture_that_is_none_is_a_value_error_with_one_line(bad, name, words):
+    """`open_picture` is told of one picture among many: who calls it skips it and says so."""
+    pytest.importorskip("PIL", reason="Pillow is not installed")
+    with pytest.raises(ValueError, match=words) as caught:
+        open_picture((bad / name).read_bytes(), 3)
+    assert "\n" not in str(caught.value)
+
+
+# -- memory
+
+MEASURED = (
+    "import resource, sys; from shared.cli import main; sys.argv = ['resnet-twins', *{arguments!r}]\n"
+    "try: main()\n"
+    "except SystemExit as stop: print('code', stop.code)\n"
+    "print('memory', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
+)
+BOMBS = [
+    ("predict {bad}/bomb.png --weights resnet8_digits", "none of the 1 pictures", (*needs_both, "PIL")),
+    ("predict /dev/zero --weights resnet8_digits", "none of the 1 pictures", (*needs_both, "PIL")),
+    ("evaluate resnet8_digits {bad}/bombs", "none of the 4 pictures", (*needs_both, "PIL")),
+    ("evaluate resnet8_digits {bad}/bomb.tar.gz", "unpacks to 3,000 MB", needs_both),
+    ("convert {bad}/bomb.keras out.safetensors", "unpacks to 3,000 MB", ("h5py",)),
+    ("convert {bad}/hollow.h5 out.safetensors", "unpacks to 4,000,000 MB", ("h5py",)),
+    ("convert {bad}/bomb.pth out.safetensors", "unpacks to 3,000 MB", needs_torch),
+    ("convert {bad}/offsets.safetensors out.safetensors", "is no readable", ()),
+    ("convert {bad}/long.safetensors out.safetensors", "is no readable", ()),
+    ("train --data fashion-mnist --data-dir {place}", "is damaged|holds", needs_torch),
+    ("train --model resnet18 --set image_size=4000", "needs about", needs_torch),
+    ("microscope resnet18 --input-size 9000", "make input_size smaller", ()),
+]
+
+
+@pytest.fixture(scope="session")
+def baseline() -> Callable[[tuple[str, ...]], int]:
+    """The memory of a process that only imports what a command needs."""
+    seen: dict[tuple[str, ...], int] = {}
+
+    def measure(modules: tuple[str, ...]) -> int:
+        if modules not in seen:
+            seen[modules] = int(measured(f"import {', '.join(('numpy', *modules))}; "))
+        return seen[modules]
+
+    def measured(code: str) -> str:
+        code += "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+        return done.stdout
+
+    return measure
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no resource module")
+@pytest.mark.parametrize(("line", "words", "modules"), BOMBS, ids=[case[0] for case in BOMBS])
+def test_what_would_fill_the_memory_does_not(run_python, tmp_path, bad, baseline, line, words, modules):
+    skip_without(modules)
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes((bad / "bomb.gz").read_bytes())
+    before = tree(tmp_path)
+    arguments = line.format(bad=bad, place=tmp_path).split()
+    result = run_python(MEASURED.format(arguments=arguments), cwd=tmp_path, PYTHONPATH=str(ROOT))
+    assert "code 2" in result.stdout, result.stdout + result.stderr
+    assert re.search(words, result.stderr), result.stderr
+    assert "Traceback" not in result.stderr
+    used = int(result.stdout.split("memory ")[1])
+    assert used < MOST_MEMORY + baseline(tuple(module for module in modules if module != "PIL"))
+    assert tree(tmp_path) == before
+
+
+class Evil:
+    """What runs code where a pickle is read."""
+
+    def __reduce__(self) -> Any:
+        return (open, ("pwned", "w"))
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["bare", "in a checkpoint"])
+def test_a_pickle_that_would_run_code_does_not(call, torch_twin, tmp_path, wrapped):
+    import pickle
+
+    import torch
+
+    if wrapped:
+        torch.save({"state_dict": {"fc.bias": Evil()}}, tmp_path / "evil.pth")
+    else:
+        (tmp_path / "evil.pth").write_bytes(pickle.dumps(Evil()))
+    result = call("convert", "evil.pth", "out.safetensors")
+    assert result.returncode == 2
+    assert "is refused" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["evil.pth"]
+
+
+# -- inputs that nobody thought of
+
+try:
+    from hypothesis import given, settings
+    from hypothesis import strategies as st
+except ImportError:  # an environment with one framework has only pytest
+
+    def test_random_inputs_are_accepted_or_answered_with_one_line():
+        pytest.skip("hypothesis is not installed")
+
+else:
+    # Always the same examples, and no data base of them on disk: a test that fails must fail everywhere.
+    quick = settings(max_examples=60, derandomize=True, database=None, deadline=None)
+    numbers = st.integers() | st.floats() | st.booleans() | st.none()
+    settings_of_fields = st.builds("{}={}".format, st.sampled_from(["epochs", "flip", "gamma"]), numbers)
+    anything = st.recursive(
+        numbers | st.text(max_size=8) | st.binary(max_size=8),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+        max_leaves=6,
+    )
+
+    def one_line(error: Exception) -> None:
+        assert str(error)
+        assert len(str(error).splitlines()) == 1
+
+    def accepted_or_answered(call: Callable[[], Any]) -> None:
+        """Call it: an `InputError` with one line is an answer, anything else that is raised is not."""
+        try:
+            call()
+        except InputError as error:
+            one_line(error)
+
+    def written(path: Path, content: bytes) -> Path:
+        path.write_bytes(content)
+        return path
+
+    @pytest.fixture(scope="module")
+    def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+        return tmp_path_factory.mktemp("random")
+
+    @quick
+    @given(name=st.sampled_from([field.name for field in fields(Recipe)]), value=anything)
+    def test_any_value_of_any_field_of_a_recipe(name, value):
+        accepted_or_answered(lambda: Recipe(**{"name": "x", "epochs": 1, name: value}))
+
+    @quick
+    @given(name=st.sampled_from([field.name for field in fields(ResNetSpec)]), value=anything)
+    def test_any_value_of_any_field_of_a_spec(name, value):
+        accepted_or_answered(lambda: count_parameters(replace(TINY, **{name: value})))
+
+    @quick
+    @given(plain=anything, name=st.sampled_from([field.name for field in fields(ResNetSpec)]))
+    def test_any_spec_in_a_file(plain, name):
+        accepted_or_answered(lambda: ResNetSpec.from_dict(plain))
+        accepted_or_answered(lambda: ResNetSpec.from_dict({**TINY.to_dict(), name: plain}))
+        accepted_or_answered(lambda: ResNetSpec.from_dict({**TINY.to_dict(), "stem": {"stride": plain}}))
+
+    @quick
+    @given(name=st.sampled_from([field.name for field in fields(Settings)]), value=anything)
+    def test_any_value_of_any_setting(name, value):
+        accepted_or_answered(lambda: Settings(**{name: value}))
+
+    @quick
+    @given(change=st.text(max_size=12) | settings_of_fields)
+    def test_any_text_for_set(change):
+        accepted_or_answered(lambda: get_recipe("quick", [change]))
+
+    @quick
+    @given(text=st.text(max_size=60), key=st.sampled_from(["name", "epochs", "milestones", "x"]))
+    def test_any_text_as_a_recipe(place, text, key):
+        for content in (text, f"{key} = {text}", f"{key} = {text!r}\nepochs = 3"):
+            path = written(place / "r.toml", content.encode("utf-8", "surrogatepass"))
+            accepted_or_answered(lambda path=path: read_recipe(path))
+
+    @quick
+    @given(plain=anything)
+    def test_any_json_as_the_inputs_of_a_network(plain):
+        good = json.loads(read_trained("resnet8_digits").inputs.to_json())  # type: ignore[union-attr]
+        for name in good:
+            text = json.dumps({**good, name: plain}, default=str)
+            accepted_or_answered(lambda text=text: Inputs.from_json(text))
+
+    @quick
+    @given(plain=anything)
+    def test_any_json_as_the_description_of_a_run(place, plain):
+        (place / "recipe.toml").write_text(get_recipe("quick").to_toml())
+        for value in (plain, {"settings": plain}, {"settings": {"threads": plain}, "framework": plain, "data": plain}):
+            (place / "run.json").write_text(json.dumps(value, default=str))
+            accepted_or_answered(lambda: read_about(place))
+
+    @quick
+    @given(rows=st.text(max_size=60))
+    def test_any_text_as_metrics(place, rows):
+        (place / "metrics.csv").write_bytes(rows.encode("utf-8", "surrogatepass"))
+        accepted_or_answered(lambda: read_metrics(place))
+        (place / "metrics.csv").write_bytes(f"step,epoch,train_loss\n{rows}".encode("utf-8", "surrogatepass"))
+        accepted_or_answered(lambda: read_metrics(place))
+
+    @quick
+    @given(content=st.binary(max_size=80), offset=st.integers(0, 2000), header=anything)
+    def test_any_bytes_as_weights(place, content, offset, header):
+        good = (ASSETS / "resnet8_digits.safetensors").read_bytes()
+        damaged = good[:offset] + content + good[offset + len(content) :]
+        lying = safetensors(json.dumps({"__metadata__": {"spec": "{}"}, "a": header}, default=str).encode())
+        for name, each in (("a", content), ("b", damaged), ("c", lying)):
+            path = written(place / f"{name}.safetensors", each)
+            accepted_or_answered(lambda path=path: read_trained(path))
+
+    @quick
+    @given(content=st.binary(max_size=200), offset=st.integers(0, 80))
+    def test_any_bytes_as_a_picture(content, offset):
+        pytest.importorskip("PIL", reason="Pillow is not installed")
+        for each in (content, GREY8[:offset] + content, GREY8[:offset] + content + GREY8[offset + len(content) :]):
+            try:
+                assert open_picture(each, 3).mode == "RGB"
+            except ValueError as error:
+                one_line(error)
+
+    @quick
+    @given(content=st.binary(max_size=600), offset=st.integers(0, 600))
+    def test_any_bytes_as_an_archive(place, content, offset):
+        tar(place / "good.tar", {"a/1.png": GREY8, "b/1.png": GREY8})
+        good = (place / "good.tar").read_bytes()
+        for each in (content, good[:offset] + content + good[offset + len(content) :], gzip.compress(content)):
+            path = written(place / "x.tar", each)
+            accepted_or_answered(lambda path=path: find_pictures(path))
+
+    @quick
+    @given(content=st.binary(max_size=200))
+    def test_any_bytes_as_a_data_set(place, content):
+        path = written(place / "x.gz", content)
+        accepted_or_answered(lambda: read_idx(path, "0" * 64))
+        path = written(place / "y.gz", gzip.compress(content))
+        accepted_or_answered(lambda: read_idx(path, "0" * 64))
+        # Even if somebody vouches for it with the right hash.
+        accepted_or_answered(lambda: read_idx(path, hashlib.sha256(content).hexdigest()))
+        accepted_or_answered(lambda: read_cifar_batch(content, "x"))
+
+    @settings(quick, max_examples=15)
+    @given(content=st.binary(max_size=300), suffix=st.sampled_from([".pth", ".keras", ".h5", ".weights.h5"]))
+    def test_any_bytes_as_other_peoples_weights(place, content, suffix):
+        skip_without(("torch", "h5py"))
+        path = written(place / f"x{suffix}", content)
+        accepted_or_answered(lambda: read_weights(path))
+
+
+# -- the table itself
+
+
+def commands() -> set[str]:
+    """Every command of the command line, as it is typed."""
+    import typer
+
+    import shared.cli  # noqa: F401 (registers them)
+    from shared.terminal import app
+
+    def below(group: Any, prefix: str) -> Iterator[str]:
+        for name, each in group.commands.items():
+            inner = getattr(each, "commands", None)
+            yield from below(each, f"{prefix}{name} ") if inner else [f"{prefix}{name}"]
+
+    return set(below(typer.main.get_command(app), ""))
+
+
+def test_there_are_more_than_a_hundred_different_ones():
+    lines = [line for line, *_ in COMMANDS]
+    names = [name_of(case) for case in (*TWIN_CASES, *CASES, *BOTH_CASES)]
+    for all_of_them in (lines, names):
+        assert len(all_of_them) == len(set(all_of_them))
+        assert len(all_of_them) >= 100
+
+
+def test_every_command_has_a_malformed_input():
+    lines = [line for line, *_ in COMMANDS]
+    assert (
+        commands() - {name for name in commands() if any(f"{line} ".startswith(f"{name} ") for line in lines)} == set()
+    )
+
+
+#: What takes nothing, what `load_weights` calls, and classes that `create_model` builds from what a spec has checked.
+NOT_CALLED_SO = {"TITLE", "devices", "read_native", "PreActResNet", "ResNet", *BLOCK_EXPANSION}
+
+
+def test_every_public_function_of_the_twins_has_a_malformed_input(twin):
+    named = {name for name, *_ in TWIN_CASES}
+    assert set(twin.__all__) - named - NOT_CALLED_SO == set()
+    assert named <= set(twin.__all__)
+
+
+#: Of `shared`: what takes the output of another function, or nothing that can be wrong, and what only tests use.
+FOLLOWS = {"ask", "relative", "random_images", "resize", "recognise", "to_square", "data_folders", "exam"}
+FOLLOWS |= {"plot_microscope", "plot_confusion", "dtype_scope"}
+
+
+def test_every_function_of_shared_that_is_taught_has_a_malformed_input():
+    """Those that the README, the documents, the tutorials and the assignments import."""
+    places = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "tutorials").glob("**/src/*.py")]
+    places += (ROOT / "tutorials").glob("assignments/*/notebook.py")
+    taught = set()
+    for place in places:
+        found = re.findall(
+            r"^\s*from shared[.\w]* import (?:\(([^)]*)\)|(.+))$", place.read_text("utf-8"), re.MULTILINE
+        )
+        taught |= {name.split(" as ")[0].strip(" ;") for pair in found for name in re.split(r"[,;\n]", "".join(pair))}
+    taught = {name for name in taught if re.fullmatch(r"[A-Za-z]\w+", name) and not name.isupper()}
+    assert {"get_spec", "load_data", "train", "evaluate"} <= taught
+    named = {name for name, *_ in (*TWIN_CASES, *CASES, *BOTH_CASES)}
+    named |= {name.split(".")[0] for name in named}
+    assert taught - named - FOLLOWS - {"Split", "InputError"} == set()
