@@ -26,7 +26,7 @@ from resnet_tf.quiet import quiet_stderr
 from resnet_tf.train import POLICIES, compile_model, get_state, prepare_machine, set_state
 from shared.errors import InputError
 from shared.run import Run, Settings
-from shared.team import Place, Team, place_of
+from shared.team import ChiefWatch, Place, Team, place_of
 
 SUM = tf.distribute.ReduceOp.SUM
 
@@ -34,10 +34,17 @@ SUM = tf.distribute.ReduceOp.SUM
 class Processes(Team):
     """The processes that `TF_CONFIG` names, each with one replica, or with one for each of its GPUs."""
 
-    def __init__(self, place: Place, strategy: tf.distribute.Strategy) -> None:
-        super().__init__(place, type(strategy).__name__.removesuffix("V1"), strategy.num_replicas_in_sync)
+    def __init__(self, place: Place | None, strategy: tf.distribute.Strategy) -> None:
+        name = "MirroredStrategy" if strategy.num_replicas_in_sync > 1 else "one device"
+        if place is not None:
+            name = "MultiWorkerMirroredStrategy"
+        place = place or Place(rank=0, size=1)
+        super().__init__(place, name, strategy.num_replicas_in_sync)
         self.strategy = strategy
         self.first = self.parts // self.size * self.rank  # the first of this process's replicas
+        self.watch = ChiefWatch(place.chief) if place.chief and not self.chief else None
+        if self.watch is not None:
+            self.watch.start()
         self._add_up = tf.function(lambda values: strategy.run(add_up, (values,)), reduce_retracing=True)
 
     def sum(self, values: np.ndarray) -> np.ndarray:
@@ -55,6 +62,11 @@ class Processes(Team):
     def results(self, values: Any) -> list[np.ndarray]:
         """Return what `strategy.run` returned in each replica of this process."""
         return [value.numpy() for value in self.strategy.experimental_local_results(values)]
+
+    def close(self) -> None:
+        """Leave the team."""
+        if self.watch is not None:
+            self.watch.enough.set()
 
     def is_lost(self, error: BaseException) -> bool:
         """Return whether the error means that another process is gone."""
@@ -76,7 +88,7 @@ def join(settings: Settings) -> Processes:
         strategy = choose_strategy(place, settings.device)
     if settings.compile and strategy.num_replicas_in_sync > 1:
         raise InputError("--compile: XLA cannot add up over several replicas here; leave it out")
-    return Processes(place or Place(rank=0, size=1), strategy)
+    return Processes(place, strategy)
 
 
 def count_gpus(device: str = "auto") -> int:
@@ -144,9 +156,9 @@ def make_step(run: Run, team: Processes, model: keras.Model) -> Any:
         right = ops.equal(ops.argmax(logits, -1), ops.argmax(labels, -1))
         return add_up(tf.stack([tf.cast(loss, tf.float64), tf.reduce_sum(tf.cast(right, tf.float64))]))
 
-    @tf.function(jit_compile=run.settings.compile)
-    def together(images: Any, labels: Any) -> Any:
-        return team.strategy.run(replica, (images, labels))
+    together = tf.function(
+        lambda images, labels: team.strategy.run(replica, (images, labels)), jit_compile=run.settings.compile
+    )
 
     def step(epoch: int, number: int) -> np.ndarray:
         parts = [

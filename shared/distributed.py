@@ -34,7 +34,7 @@ from shared.run import (
     restore,
     write_about,
 )
-from shared.team import Team, check_parts, place_of
+from shared.team import START_AGAIN, Team, check_parts, place_of
 from shared.training import BOTH, Result, check_same_images, check_size, load
 
 
@@ -183,7 +183,7 @@ def _joined(framework: str, settings: Settings, reporter: Callable[[], Reporter]
             raise
         raise LostProcessError(
             f"another of the {team.size} processes is gone (killed, or its machine cannot be reached), so training "
-            "ended here too; what was saved is whole. Start the same commands again to go on"
+            f"ended here too; {START_AGAIN}"
         ) from error
     finally:
         team.close()

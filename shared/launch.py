@@ -16,7 +16,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import IO
 
 from shared.backends import load_backend
 from shared.errors import InputError, LostProcessError, OtherProcessError, StoppedError, TrainingError
@@ -149,15 +148,16 @@ class _Child:
 
     def __init__(self, index: int, command: list[str], environment: dict[str, str], folder: Path) -> None:
         self.index = index
-        self.errors: IO[bytes] = (folder / f"errors-{index}.txt").open("w+b")
-        self.process = subprocess.Popen(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=None if index == 0 else subprocess.DEVNULL,
-            stderr=self.errors,
-            start_new_session=True,  # Ctrl-C reaches it through `_wait`, once
-        )
+        self.errors = folder / f"errors-{index}.txt"
+        with self.errors.open("wb") as errors:
+            self.process = subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=None if index == 0 else subprocess.DEVNULL,
+                stderr=errors,
+                start_new_session=True,  # Ctrl-C reaches it through `_wait`, once
+            )
 
     def send(self, number: int) -> None:
         """Send a signal."""
@@ -171,9 +171,9 @@ class _Child:
 
     def show_errors(self) -> None:
         """Print the last lines that it wrote to standard error."""
-        self.errors.seek(0)
-        lines = self.errors.read().decode(errors="replace").splitlines()
-        print(*lines[-SHOWN_LINES:], sep="\n", file=sys.stderr)
+        lines = self.errors.read_text(encoding="utf-8", errors="replace").splitlines()
+        for line in lines[-SHOWN_LINES:]:
+            print(line, file=sys.stderr)
 
 
 def _first_dead(children: list[_Child]) -> _Child | None:

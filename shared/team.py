@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import socket
+import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -17,6 +20,7 @@ from shared.run import Arrays, Run
 
 T = TypeVar("T")
 MOST_PROCESSES = 4096
+START_AGAIN = "what was saved is whole. Start the same commands again to go on"
 
 
 # -- who this process is
@@ -28,6 +32,7 @@ class Place:
 
     rank: int
     size: int
+    chief: str = ""  # the chief's address, as TF_CONFIG names it
 
 
 def place_of(framework: str, environment: Mapping[str, str] = os.environ) -> Place | None:
@@ -86,7 +91,8 @@ def _tf_config_place(environment: Mapping[str, str]) -> Place | None:
         raise InputError(f"TF_CONFIG: the task's index is {index!r}; allowed is 0 to {len(cluster[kind]) - 1}")
     chiefs = len(cluster.get("chief", []))
     rank = index + (chiefs if kind == "worker" else 0)
-    return Place(rank=rank, size=chiefs + len(cluster.get("worker", [])))
+    chief = (cluster.get("chief") or cluster["worker"])[0]
+    return Place(rank=rank, size=chiefs + len(cluster.get("worker", [])), chief=chief)
 
 
 def _is_address(text: Any) -> bool:
@@ -100,6 +106,35 @@ def check_parts(batch_size: int, parts: int) -> None:
         below, above = batch_size // parts * parts, -(-batch_size // parts) * parts
         sizes = " or ".join(f"--set batch_size={size}" for size in (below, above) if size)
         raise InputError(f"batch_size is {batch_size}, which {parts} processes cannot share equally; try {sizes}")
+
+
+class ChiefWatch(threading.Thread):
+    """Ends this process when nobody answers at the chief's address any more.
+
+    TensorFlow tells the chief that a process is gone; the others it lets wait for a dead chief for ever, in a call
+    that nothing interrupts.
+    """
+
+    def __init__(self, address: str, seconds_between: float = 5.0, most_failures: int = 3) -> None:
+        super().__init__(daemon=True, name="chief-watch")
+        host, _, port = address.rpartition(":")
+        self.address, self.seconds_between, self.most_failures = (host, int(port)), seconds_between, most_failures
+        self.enough = threading.Event()
+
+    def run(self) -> None:
+        """Knock now and then; after some failures in a row, end the process."""
+        failures = 0
+        while failures < self.most_failures:
+            if self.enough.wait(self.seconds_between):
+                return
+            try:
+                socket.create_connection(self.address, timeout=self.seconds_between).close()
+                failures = 0
+            except OSError:
+                failures += 1
+        print(f"Error: the chief at {self.address[0]}:{self.address[1]} is gone; {START_AGAIN}", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(1)  # the main thread waits where no exception reaches it, and only the chief has files to lose
 
 
 # -- what they agree on
