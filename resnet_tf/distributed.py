@@ -68,16 +68,17 @@ class Processes(Team):
         if self.watch is not None:
             self.watch.enough.set()
 
-    def is_lost(self, error: BaseException) -> bool:
-        """Return whether the error means that another process is gone."""
-        lost = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError)
-        return isinstance(error, lost) or (isinstance(error, tf.errors.OpError) and "ollective" in str(error))
-
 
 def add_up(values: Any) -> Any:
     """Return, within a replica, the sum of a tensor over all replicas."""
     # The identity has a device, which an argument has not, and which the sum wants to know.
     return tf.distribute.get_replica_context().all_reduce(SUM, tf.identity(values))
+
+
+def is_lost(error: BaseException) -> bool:
+    """Return whether the error means that another process is gone."""
+    lost = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError)
+    return isinstance(error, lost) or (isinstance(error, tf.errors.OpError) and "ollective" in str(error))
 
 
 def join(settings: Settings) -> Processes:

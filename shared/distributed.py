@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -175,18 +176,17 @@ def _joined(framework: str, settings: Settings, reporter: Callable[[], Reporter]
     place = place_of(framework)
     if place is not None and place.size > 1 and place.rank == 0:
         reporter().note(f"waiting for the other {place.size - 1} of {place.size} processes ...")
-    team: Team = _module(framework).join(settings)
+    module = _module(framework)
     try:
-        yield team
+        with contextlib.closing(module.join(settings)) as team:
+            yield team
     except Exception as error:
-        if not team.is_lost(error):
+        if not module.is_lost(error):
             raise
         raise LostProcessError(
-            f"another of the {team.size} processes is gone (killed, or its machine cannot be reached), so training "
-            f"ended here too; {START_AGAIN}"
+            "another process is gone (killed, or its machine cannot be reached), so training ended here too; "
+            f"{START_AGAIN}"
         ) from error
-    finally:
-        team.close()
 
 
 def _module(framework: str) -> Any:

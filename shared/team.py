@@ -157,10 +157,6 @@ class Team:
         """Return the sum of the values (n,) of all processes."""
         raise NotImplementedError
 
-    def is_lost(self, error: BaseException) -> bool:
-        """Return whether the error means that another process is gone."""
-        raise NotImplementedError
-
     def close(self) -> None:
         """Leave the team."""
 

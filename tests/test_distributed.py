@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -553,3 +555,113 @@ def test_a_run_may_change_between_one_process_and_the_loop_for_several(keras_twi
     rows = resume(tmp_path / "run", distributed=True).runs["tf"].rows
     assert np.abs(whole - [row["train_loss"] for row in rows]).max() < 1e-9  # metrics.csv has ten digits
     assert worst(weights, load_file(tmp_path / "run" / "last.safetensors")) < 1e-12
+
+
+# -- the documentation
+
+DOCUMENT = (ROOT / "docs" / "distributed.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL)
+
+
+def commands(start: str) -> list[list[str]]:
+    """Return the words of every shell command of the document from `start` on; a backslash joins lines."""
+    lines = "\n".join((*blocks("sh"), *blocks("bash"))).replace("\\\n", " ").splitlines()
+    return [
+        shlex.split(start + line.partition(start)[2].removesuffix("'"), comments=True)
+        for line in lines
+        if start in line
+    ]
+
+
+def check_train_command(words: list[str]) -> None:
+    """Check `resnet-twins train ...` against the options that the command has."""
+    import typer
+
+    from shared.cli import app
+
+    known = {option for each in typer.main.get_command(app).commands["train"].params for option in each.opts}
+    assert words[:2] == ["resnet-twins", "train"]
+    assert [word for word in words[2:] if word.startswith("-") and word.partition("=")[0] not in known] == []
+
+
+def after(words: list[str], start: str) -> list[str]:
+    return words[words.index(start) :]
+
+
+def test_every_train_command_of_the_document_has_options_that_exist():
+    found = commands("resnet-twins train")
+    found += [shlex.split(text) for text in re.findall(r"`(resnet-twins train[^`]*)`", DOCUMENT)]
+    assert len(found) >= 8
+    for words in found:
+        check_train_command(words)
+
+
+def test_the_torchrun_commands_of_the_document_can_be_parsed(torch_twin):
+    from torch.distributed.run import get_args_parser
+
+    found = commands("torchrun ")
+    assert len(found) == 2
+    for words in found:
+        options = get_args_parser().parse_args([word.replace("$SLURM_NNODES", "2") for word in words[1:]])
+        assert (options.no_python, options.training_script) == (True, "resnet-twins")
+        assert (options.nnodes, options.rdzv_backend, options.max_restarts) == ("2", "c10d", 3)
+
+
+def test_every_tf_config_of_the_document_is_understood():
+    texts = re.findall(r"TF_CONFIG='(.*)'", DOCUMENT)
+    assert [place_of("tf", {"TF_CONFIG": text}).rank for text in texts] == [0, 1]
+
+
+def test_the_manifests_of_the_document_say_what_the_operator_wants(torch_twin):
+    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
+    from torch.distributed.run import get_args_parser
+
+    manifests = {each["kind"]: each for each in map(yaml.safe_load, blocks("yaml"))}
+    for kind, replicas, container in (
+        ("PyTorchJob", "pytorchReplicaSpecs", "pytorch"),
+        ("TFJob", "tfReplicaSpecs", "tensorflow"),
+    ):
+        assert manifests[kind]["apiVersion"] == "kubeflow.org/v1"
+        worker = manifests[kind]["spec"][replicas]["Worker"]
+        (pod,) = worker["template"]["spec"]["containers"]
+        assert (worker["replicas"], worker["restartPolicy"], pod["name"]) == (2, "OnFailure", container)
+        check_train_command(after(pod["command"], "resnet-twins"))
+        (volume,), (mount,) = worker["template"]["spec"]["volumes"], pod["volumeMounts"]
+        assert volume["name"] == mount["name"]
+        assert f"--output={mount['mountPath']}/first-run" in pod["command"]
+    torchrun = manifests["PyTorchJob"]["spec"]["pytorchReplicaSpecs"]["Worker"]["template"]["spec"]["containers"][0]
+    assert get_args_parser().parse_args(torchrun["command"][1:]).nproc_per_node == "1"
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+def test_the_slurm_scripts_start_the_right_processes(tmp_path):
+    """With stand-ins for Slurm's commands, and for those that train, which print what they were given."""
+    stand_ins = {
+        "scontrol": "printf 'node1\\nnode2\\n'",
+        "srun": 'for SLURM_PROCID in 0 1; do export SLURM_PROCID; "$@"; done',
+        "torchrun": 'echo "$@"',
+        "resnet-twins": 'echo "$TF_CONFIG" "$@"',
+    }
+    for name, text in stand_ins.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    variables = {"SLURM_JOB_NODELIST": "node[1-2]", "SLURM_NNODES": "2", "SLURM_JOB_ID": "7", "HOME": "/home/me"}
+    environment = {**variables, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    torch_lines, keras_lines = (
+        subprocess.run(
+            ["bash", "-eu"], input=text, env=environment, capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+        for text in blocks("bash")
+    )
+    assert torch_lines[0] == torch_lines[1], "every node runs the same command"
+    assert "--nnodes 2 " in torch_lines[0]
+    assert "--rdzv-endpoint node1:29400 --no-python resnet-twins train --distributed" in torch_lines[0]
+    assert torch_lines[0].endswith("--output /home/me/runs/first-run")
+    for rank, line in enumerate(keras_lines):
+        text, _, options = line.rpartition(" train ")
+        assert place_of("tf", {"TF_CONFIG": text}) == Place(rank=rank, size=2, chief="node1:2222")
+        assert options == "--framework tf --distributed --output /home/me/runs/first-run"
+    assert len(keras_lines) == 2
