@@ -198,8 +198,8 @@ def _batches(
     team: Team, recipe: Recipe, data_dir: str | Path | None, data: Dataset | None, progress: Progress | None
 ) -> Batches:
     """Return the batches: the same in every process, or an `InputError`."""
-    check_parts(recipe.batch_size, team.parts)
     team.check_same(recipe.to_toml(), "options or another recipe")
+    check_parts(recipe.batch_size, team.parts)
 
     def read() -> Batches:
         batches = Batches(

@@ -110,10 +110,13 @@ def launch(framework: str, processes: int, arguments: Sequence[str], hint: str) 
             environment["CUDA_VISIBLE_DEVICES"] = ""
             command = [sys.executable, "-m", "shared.cli", *arguments]
             commands = [(command, {**environment, "TF_CONFIG": text}) for text in tf_configs(free_ports(processes))]
-        died = _wait([_Child(index, *started, Path(folder)) for index, started in enumerate(commands)])
+        children = [_Child(index, *started, Path(folder)) for index, started in enumerate(commands)]
+        died, asked = _wait(children)
         if outcome.exists():
             told = json.loads(outcome.read_text(encoding="utf-8"))
             raise ENDINGS[told["kind"]](told["text"])
+        if died is not None and asked:
+            raise StoppedError(f"stopped; what was saved, if anything was, is whole. Go on with: {hint}")
         if died is not None:
             died.show_errors()
             again = f" {RESTARTS} times over" if framework == "torch" else ""
@@ -182,10 +185,16 @@ def _first_dead(children: list[_Child]) -> _Child | None:
     return min(failed, key=lambda child: child.process.returncode > 0) if failed else None
 
 
-def _wait(children: list[_Child]) -> _Child | None:
-    """Wait for all; return the first that died, after which the others are stopped. Signals are passed on to them."""
+def _wait(children: list[_Child]) -> tuple[_Child | None, bool]:
+    """Wait for all, and pass signals on to them. Once one has died, the others are stopped.
+
+    Returns the one that died first, if any, and whether a signal asked all to stop.
+    """
+    asked = False
 
     def forward(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked = True
         for child in children:
             child.send(number)
 
@@ -201,7 +210,7 @@ def _wait(children: list[_Child]) -> _Child | None:
                 for child in children:
                     child.process.kill()
             time.sleep(0.05)
-        return died or _first_dead(children)
+        return died or _first_dead(children), asked
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)

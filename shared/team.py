@@ -105,7 +105,9 @@ def check_parts(batch_size: int, parts: int) -> None:
     if batch_size % parts:
         below, above = batch_size // parts * parts, -(-batch_size // parts) * parts
         sizes = " or ".join(f"--set batch_size={size}" for size in (below, above) if size)
-        raise InputError(f"batch_size is {batch_size}, which {parts} processes cannot share equally; try {sizes}")
+        raise InputError(
+            f"batch_size is {batch_size}, which {parts} processes or GPUs cannot share equally; try {sizes}"
+        )
 
 
 class ChiefWatch(threading.Thread):
@@ -186,7 +188,9 @@ class Team:
         own = int(hashlib.sha256(text.encode()).hexdigest()[:12], 16)  # 48 bits: float64 holds 53
         differ = self.sum(np.array([float(own != self.from_chief(own))]))[0]
         if differ:
-            raise InputError(f"{differ:.0f} of {self.size} processes have other {what} than the chief")
+            raise InputError(
+                f"{differ:.0f} of {self.size} processes have other {what} than the chief; give all of them the same"
+            )
 
     def agree(self, action: Callable[[], T]) -> T:
         """Return `action()`. If it fails in one process, all end: that one with its own error, nobody waits for it."""

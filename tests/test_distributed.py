@@ -475,7 +475,11 @@ def test_a_folder_that_holds_this_run_goes_on_and_another_is_refused(torch_twin,
 
 BAD_COMMANDS = [
     (["--processes", "0"], {}, "--processes is 0; allowed is 1 to 4096"),
-    (["--processes", "3"], {}, "batch_size is 64, which 3 processes cannot share equally; try --set batch_size=63"),
+    (
+        ["--processes", "3"],
+        {},
+        "batch_size is 64, which 3 processes or GPUs cannot share equally; try --set batch_size=63",
+    ),
     (["--processes", "2", "--framework", "both"], {}, "several processes train one twin"),
     (["--processes", "2", "--epochs", "0"], {}, "epochs is 0"),
     (["--processes", "2", "--resume", "nowhere"], {}, "nowhere holds no training run"),
