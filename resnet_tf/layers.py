@@ -70,14 +70,17 @@ class BatchNormalization(layers.BatchNormalization):
     value per channel there is nothing to correct.
     """
 
+    frozen = False  # see `freeze_norms`
+    replicas = 1  # see `synchronize_norms`
+
     # Saved under the name of its parent, so that a `.keras` file opens where this package is not installed.
     # There the layer is the stock one: it predicts the same, and further training uses the biased variance.
     __module__ = "keras.layers"
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Normalise (N, H, W, C) by the batch while training, by the running statistics otherwise."""
-        if not (training and self.trainable):
-            return super().call(inputs, training=training, mask=mask)
+        if self.frozen or not (training and self.trainable):
+            return super().call(inputs, training=training and not self.frozen, mask=mask)
         if keras.backend.backend() == "tensorflow" and self.compute_dtype != "float64" and not self.synchronized:
             return self._in_one_operation(inputs)
         return self._in_many_operations(inputs)
@@ -98,12 +101,26 @@ class BatchNormalization(layers.BatchNormalization):
         kept = ops.multiply(self.moving_variance, self.momentum)
         outputs = super().call(inputs, training=True)
         dtype = self.moving_variance.dtype
-        count = ops.cast(ops.size(inputs) // inputs.shape[self.axis], dtype)
+        count = ops.cast(self.replicas * (ops.size(inputs) // inputs.shape[self.axis]), dtype)
         added = ops.subtract(self.moving_variance, kept)
         correction = ops.divide(added, ops.maximum(count - 1, 1))
         correction = ops.where(count > 1, correction, ops.zeros_like(correction))
         self.moving_variance.assign(ops.add(self.moving_variance, correction))
         return outputs
+
+
+def freeze_norms(model: keras.Model) -> None:
+    """Let every BatchNorm use and keep its running statistics; call it before training. Gamma and beta learn."""
+    for layer in model.layers:
+        if isinstance(layer, BatchNormalization):
+            layer.frozen = True
+
+
+def synchronize_norms(model: keras.Model, replicas: int) -> None:
+    """Let every BatchNorm normalise by the batch of all replicas together, of which each has an equal part."""
+    for layer in model.layers:
+        if isinstance(layer, BatchNormalization):
+            layer.synchronized, layer.replicas = True, replicas
 
 
 def _uniform(fan_in: int) -> keras.initializers.Initializer:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def _quiet_stderr() -> Iterator[None]:
+def quiet_stderr() -> Iterator[None]:
     """Hold back what is written to standard error, also by C++ code, and show it only if the inside fails."""
     try:
         saved = os.dup(2)
@@ -43,7 +43,7 @@ def import_keras() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if "keras" in sys.modules:
         return
-    with _quiet_stderr():
+    with quiet_stderr():
         importlib.import_module("keras")
         if os.environ["KERAS_BACKEND"] == "tensorflow":
             # Looks for GPUs now, where its complaint about their absence is not heard, and not at the first sum.

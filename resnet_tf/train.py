@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from resnet_tf.factory import create_model
-from resnet_tf.layers import dtype_scope
+from resnet_tf.layers import dtype_scope, freeze_norms
 from resnet_tf.optimizers import make_optimizer
 from resnet_tf.weights import canonical_variables, get_weights, set_weights, to_canonical
 from shared.batches import Batches
@@ -39,6 +39,8 @@ def train(run: Run) -> keras.Model:
     with dtype_scope(dtype, policy):
         model = create_model(run.spec, seed=recipe.seed, dtype=dtype, policy=policy)
         compile_model(model, recipe, jit_compile=run.settings.compile)
+        if recipe.freeze_norm:
+            freeze_norms(model)
         if run.restored is not None:  # the state of a run that goes on, or weights to start from
             set_state(model, run.restored)
         state = partial(get_state, model)

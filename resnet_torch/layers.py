@@ -33,6 +33,13 @@ def batch_norm(channels: int, norm: NormSpec) -> nn.BatchNorm2d:
     return layer
 
 
+def freeze_norms(model: nn.Module) -> None:
+    """Let every BatchNorm use and keep its running statistics; call it after `model.train()`. Gamma and beta learn."""
+    for layer in model.modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm):  # the one parent of all kinds
+            layer.eval()
+
+
 def relu() -> nn.ReLU:
     """Return a ReLU. It does not work in place, so that its input can still be looked at."""
     return nn.ReLU()

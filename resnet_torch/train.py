@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resnet_torch.factory import create_model
+from resnet_torch.layers import freeze_norms
 from resnet_torch.weights import get_weights, set_weights
 from shared.errors import InputError
 from shared.recipe import Recipe
@@ -37,6 +38,8 @@ def train(run: Run) -> nn.Module:
 
     for epoch, numbers in run.epochs():
         model.train()
+        if recipe.freeze_norm:
+            freeze_norms(model)
         for number in numbers:
             images, labels = batches.train_batch(epoch, number)
             x, y = to_tensor(images, model, layout), torch.from_numpy(labels).to(device)

@@ -152,10 +152,13 @@ class Batches:
         corners = rng.integers(0, 2 * self.recipe.crop_padding + 1, (len(self.train), 2))
         return corners, rng.random(len(self.train)) < 0.5
 
-    def train_batch(self, epoch: int, number: int) -> Batch:
-        """Return batch `number` (from 0) of `epoch`: images (N, H, W, C) as float32, labels (N,)."""
+    def train_batch(self, epoch: int, number: int, part: slice = slice(None)) -> Batch:
+        """Return batch `number` (from 0) of `epoch`: images (N, H, W, C) as float32, labels (N,).
+
+        `part` takes some of its images, for one of several processes.
+        """
         size = self.recipe.batch_size
-        indices = self.order(epoch)[number * size : (number + 1) * size]
+        indices = self.order(epoch)[number * size : (number + 1) * size][part]
         images = self.train.images[indices]
         corners, mirrored = self.draws(epoch)
         if self.recipe.crop_padding:

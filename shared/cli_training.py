@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
 from shared.errors import InputError, StoppedError
 from shared.terminal import Framework, app, console, overrides
+
+if TYPE_CHECKING:
+    from shared.recipe import Recipe
 
 
 class Precision(StrEnum):
@@ -92,8 +97,15 @@ def train(
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of the framework.", show_default="it decides")] = None,
     tensorboard: Annotated[bool | None, typer.Option("--tensorboard", help="Also write TensorBoard events.")] = None,
+    distributed: Annotated[
+        bool, typer.Option("--distributed", help="As one of several processes: see docs/distributed.md.")
+    ] = False,
+    processes: Annotated[
+        int | None, typer.Option(help="Start this many on this machine, and --distributed.", show_default=False)
+    ] = None,
 ) -> None:
     """Train a network, or both twins alike. Ctrl-C saves and stops; --resume goes on."""
+    from shared.launch import outcome_told
     from shared.progress import ReadingBar, Terminal
     from shared.recipe import get_recipe
     from shared.run import Settings
@@ -102,6 +114,7 @@ def train(
 
     screen = console()
     bar = ReadingBar(screen)
+    together = distributed or processes is not None
     machine = overrides(
         device=device,
         compile=compile,
@@ -112,7 +125,7 @@ def train(
         tensorboard=tensorboard,
     )
     common: dict[str, Any] = {"reporter": lambda: Terminal(screen, bar.close), "progress": bar.move}
-    try:
+    with outcome_told(), contextlib.closing(bar):
         if resume is not None:
             given = {"--set": set_, "--model": model, "--data": data, "--output": output, "--epochs": epochs}
             given |= {"--seed": seed, "--precision": precision, "--framework": framework, "--recipe": recipe}
@@ -122,21 +135,57 @@ def train(
                 raise InputError(
                     f"{', '.join(wrong)} cannot change a run that is resumed; start a new one without --resume"
                 )
-            result = go_on(resume, changes=machine, **common)
+            if together and _launched(resume, None, processes, device):
+                return
+            result = go_on(resume, changes=machine, distributed=together, **common)
         else:
             changed = {"model": model, "data": data, "epochs": epochs, "seed": seed}
             chosen = get_recipe(
                 recipe or "quick", set_ or (), **changed, precision=precision.value if precision else None
             )
             name = (framework or Framework.torch).value
-            settings = Settings(**machine)
-            result = start(chosen, framework=name, output=output, settings=settings, data_dir=data_dir, **common)
-    finally:
+            if together and _launched(output, chosen, processes, device, name):
+                return
+            common |= {"output": output, "settings": Settings(**machine), "data_dir": data_dir}
+            result = start(chosen, framework=name, distributed=together, **common)
         bar.close()
-    report(result)
-    if not result.complete:
-        hint = next(iter(result.runs.values())).resume_hint
-        raise StoppedError(f"stopped and saved; go on with: {hint}")
+        if not next(iter(result.runs.values())).chief:
+            return
+        report(result)
+        if not result.complete:
+            hint = next(iter(result.runs.values())).resume_hint
+            raise StoppedError(f"stopped and saved; go on with: {hint}")
+
+
+def _launched(
+    folder: Path | None, recipe: Recipe | None, processes: int | None, device: str | None, framework: str = ""
+) -> bool:
+    """Start the processes that train, and wait for them; False if this process is to train itself.
+
+    Without a recipe the run in `folder` goes on.
+    """
+    from shared.distributed import check_framework, framework_of, holds_this_run
+    from shared.launch import launch, processes_to_start
+    from shared.run import new_folder, read_about
+    from shared.team import check_parts
+
+    framework = framework or framework_of(folder or Path())
+    check_framework(framework)
+    number = processes_to_start(framework, processes, device or "auto")
+    if not number:
+        return False
+    arguments = sys.argv[1:]
+    if folder is None:
+        folder = new_folder(None, recipe.name if recipe else "", framework)
+        arguments += ["--output", str(folder)]
+    # What can be known now is said now, once, and not by each of the processes.
+    if recipe is None:
+        recipe = read_about(folder)[0]
+    elif not holds_this_run(folder, recipe, framework):
+        new_folder(folder, recipe.name, framework)
+    check_parts(recipe.batch_size, number)
+    launch(framework, number, arguments, f"resnet-twins train --resume {folder} --processes {number}")
+    return True
 
 
 def report(result: Any) -> None:

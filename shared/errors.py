@@ -26,3 +26,11 @@ class TrainingError(Exception):
 
 class StoppedError(Exception):
     """The user stopped something that was saved. The command line prints its text and ends with exit code 130."""
+
+
+class OtherProcessError(TrainingError):
+    """Another of the processes that train together failed, and says why; this one ends with it."""
+
+
+class LostProcessError(TrainingError):
+    """Another of the processes that train together is gone: it was killed, or its machine cannot be reached."""

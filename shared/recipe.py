@@ -55,6 +55,7 @@ class Recipe:
     milestones: tuple[float, ...] = ()  # step: after these shares of the run the rate is multiplied by ...
     gamma: float = 0.1  # ... this
 
+    freeze_norm: bool = False  # BatchNorm uses and keeps its running statistics, as fine-tuning often wants
     label_smoothing: float = 0.0
     image_size: int = 0  # pictures are resized to this many pixels; 0 leaves them as they are
     crop_padding: int = 0  # black pixels put on each side before a random part of the old size is cut out

@@ -155,6 +155,9 @@ class Run:
     reporter: Reporter = field(default_factory=Reporter)
     data_dir: str | None = None
     resume_hint: str = ""
+    chief: bool = True  # of several processes that train together, one writes and speaks
+    processes: int = 1
+    strategy: str = "one process"
 
     step: int = 0  # steps that are done
     rows: list[dict[str, float]] = field(default_factory=list)
@@ -383,7 +386,7 @@ class Run:
         self._drawn = time.monotonic()
 
     def _open_tensorboard(self) -> Any:
-        if not self.settings.tensorboard:
+        if not self.settings.tensorboard or not self.chief:
             return None
         from tensorboardX import SummaryWriter
 
@@ -476,6 +479,8 @@ def write_about(run: Run, command: str) -> None:
     about = {
         "framework": run.framework,
         "settings": asdict(run.settings),
+        "processes": run.processes,
+        "strategy": run.strategy,
         "data_dir": run.data_dir,
         "command": command,
         "seed": run.recipe.seed,

@@ -79,16 +79,33 @@ def train(
     weights: Arrays | None = None,
     reporter: Callable[[], Reporter] = Reporter,
     progress: Progress | None = None,
+    distributed: bool = False,
 ) -> Result:
     """Train by `recipe` in a new folder and return what came out.
 
     framework: "torch", "tf" or "both". output: a folder that is new or empty, by default the next free one in
     `runs`. data: instead of the recipe's. weights: canonical arrays to start from, instead of fresh ones.
-    Raises `InputError` before training for anything that can be known then, and `TrainingError` later.
+    distributed: this process is one of several that were started together, by torchrun or with `TF_CONFIG`, and
+    train one run; see `shared.distributed`. Raises `InputError` before training for anything that can be known then,
+    and `TrainingError` later.
     """
     if not isinstance(recipe, Recipe):
         raise InputError(f"a Recipe is wanted, as get_recipe returns, not {recipe!r}")
     settings = settings or Settings()
+    if distributed:
+        from shared import distributed as together
+
+        return together.train(
+            recipe,
+            framework=framework,
+            output=output,
+            settings=settings,
+            data_dir=data_dir,
+            data=data,
+            weights=weights,
+            reporter=reporter,
+            progress=progress,
+        )
     names = names_of(framework)
     spec = get_spec(recipe.model)
     _prepare_machine(names, settings, recipe)
@@ -99,7 +116,7 @@ def train(
             check_empty(folder)  # once more: now nobody else can fill it
             batches = Batches(data if data is not None else load(recipe, data_dir, progress), recipe)
             runs = {name: _new_run(folder, framework, name, batches, settings, data_dir, reporter()) for name in names}
-            _check_size(recipe, batches)
+            check_size(recipe, batches)
             if weights is not None:
                 fit(weight_shapes(runs[names[0]].spec), weights)
             remove_leftovers(folder)
@@ -139,11 +156,7 @@ def open_runs(
     names = names_of(framework)
     check_installed(*names)
     batches = Batches(data if data is not None else load(recipe, data_dir, progress), recipe)
-    if batches.data.sha256 != about["data"]["sha256"]:
-        raise InputError(
-            f"the images of {recipe.data} are no longer those that the run in {folder} began with ("
-            f"{len(batches.train):,} for training now, {about['data']['training_images']:,} then); start a new run"
-        )
+    check_same_images(folder, batches, about)
     runs = {}
     for name in names:
         runs[name] = _new_run(folder, framework, name, batches, settings, data_dir, reporter())
@@ -159,13 +172,18 @@ def resume(
     progress: Progress | None = None,
     data: Dataset | None = None,
     changes: Mapping[str, Any] | None = None,
+    distributed: bool = False,
 ) -> Result:
     """Go on with the run in `folder` where its state was saved last, and return what came out.
 
-    `changes` are fields of its `Settings`, like another device.
+    `changes` are fields of its `Settings`, like another device. distributed: as in `train`.
 
     Raises `InputError` if there is no run, or if it is complete.
     """
+    if distributed:
+        from shared import distributed as together
+
+        return together.resume(folder, reporter=reporter, progress=progress, data=data, changes=changes)
     read_about(folder)  # before a lock is put where no run is
     with only_one(Path(folder)):
         runs = open_runs(folder, reporter=reporter, progress=progress, data=data, changes=changes)
@@ -187,6 +205,15 @@ def resume(
     return result
 
 
+def check_same_images(folder: Path, batches: Batches, about: Mapping[str, Any]) -> None:
+    """Raise `InputError` if the images are not those that the run in `folder` began with."""
+    if batches.data.sha256 != about["data"]["sha256"]:
+        raise InputError(
+            f"the images of {batches.recipe.data} are no longer those that the run in {folder} began with ("
+            f"{len(batches.train):,} for training now, {about['data']['training_images']:,} then); start a new run"
+        )
+
+
 def load(recipe: Recipe, data_dir: str | Path | None, progress: Progress | None) -> Dataset:
     """Return the recipe's data set, at the size that its network wants."""
     return load_data(
@@ -200,7 +227,8 @@ def load(recipe: Recipe, data_dir: str | Path | None, progress: Progress | None)
     )
 
 
-def _check_size(recipe: Recipe, batches: Batches) -> None:
+def check_size(recipe: Recipe, batches: Batches) -> None:
+    """Raise `InputError` if the images are too small for the network."""
     size = batches.inputs.image_size
     try:
         get_spec(recipe.model, input_size=size)

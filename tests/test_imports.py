@@ -28,11 +28,13 @@ def loaded(run_python, code: str) -> set[str]:
         "compare",
         "data",
         "demo",
+        "distributed",
         "doctor",
         "download",
         "evaluate",
         "experiment",
         "foreign",
+        "launch",
         "lock",
         "microscope",
         "pictures",
@@ -42,6 +44,7 @@ def loaded(run_python, code: str) -> set[str]:
         "recipe",
         "run",
         "shipped",
+        "team",
         "training",
         "verify",
         "weights",
@@ -55,12 +58,12 @@ USE = "m = r.create_model('resnet8_digits', seed=0); r.layer_rows(m); r.get_weig
 
 
 def test_resnet_torch_never_loads_tensorflow(run_python, torch_twin):
-    code = f"import resnet_torch as r, resnet_torch.train; {USE}"
+    code = f"import resnet_torch as r, resnet_torch.train, resnet_torch.distributed; {USE}"
     assert loaded(run_python, code) == {"torch"}
 
 
 def test_resnet_tf_never_loads_pytorch(run_python, keras_twin):
-    code = f"import resnet_tf as r, resnet_tf.train; {USE}"
+    code = f"import resnet_tf as r, resnet_tf.train, resnet_tf.distributed; {USE}"
     # Keras itself looks at JAX where it is installed.
     assert loaded(run_python, code) - {"jax"} == {"tensorflow", "keras"}
 

@@ -1,0 +1,24 @@
+"""One process of a distributed run, for tests/test_distributed.py; the chief writes the losses in full precision.
+
+python tests/run_together.py FRAMEWORK FOLDER LOSSES.json field=value ...
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from shared.recipe import get_recipe
+from shared.run import Settings
+from shared.training import train
+
+if __name__ == "__main__":
+    framework, folder, losses, *changes = sys.argv[1:]
+    settings = Settings(device="cpu", threads=1)
+    result = train(
+        get_recipe("quick", changes), framework=framework, output=folder, settings=settings, distributed=True
+    )
+    run = result.runs[framework]
+    if run.chief:
+        Path(losses).write_text(json.dumps([row["train_loss"] for row in run.rows]))
