@@ -431,6 +431,11 @@ class Campaign:
         return good
 
 
+def sentence(counts: dict[str, Any]) -> str:
+    """Return figures as they stand in docs/faults.md."""
+    return ", ".join(f"{count} {key.replace('_', ' ')}" for key, count in counts.items())
+
+
 def close(folder: Path, closed: bool) -> bool:
     """Let nobody write into a folder, or let them again; return whether it worked. Root obeys only `chattr`."""
     if os.geteuid() != 0:
