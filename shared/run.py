@@ -57,8 +57,10 @@ STATE, RECIPE, ABOUT, METRICS = "state.safetensors", "recipe.toml", "run.json", 
 #: The state before the last one: what a run goes on from if the last one is damaged.
 PREVIOUS = "state.previous.safetensors"
 STATE_FORMAT = "resnet-twins state, version 2"  # version 1 had no hash
-#: What a kill may leave behind in a folder: half-written files of ours and of safetensors, and the lock.
-PROBE = "tmp-probe"
+PROBE = "tmp-probe"  # shows whether a folder can be written to
+#: What a killed start may leave behind in an empty folder, and a kill in that of a run: half-written files of ours and
+#: of safetensors, and the lock.
+OF_A_START = (PROBE, f"tmp-*-{PROBE}", f"tmp-*-{ABOUT}", LOCK, HOLDER)
 LEFTOVERS = ("tmp-*", ".tmp*", LOCK, HOLDER)
 LAST, BEST, CURVES, CONFUSION = "last.safetensors", "best.safetensors", "curves.png", "confusion.png"
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -431,7 +433,7 @@ def new_folder(output: str | Path | None, recipe: str, framework: str) -> Path:
 def check_empty(path: Path) -> None:
     """Raise `InputError` if something is at `path` that must stay. What a killed start left behind need not."""
     if path.is_dir():
-        taken = any(not any(entry.match(pattern) for pattern in LEFTOVERS) for entry in path.iterdir())
+        taken = any(not any(entry.match(pattern) for pattern in OF_A_START) for entry in path.iterdir())
     else:
         taken = path.exists()
     if taken:
@@ -570,12 +572,13 @@ def restore(run: Run) -> None:
     run.restored = arrays
     rows = read_metrics(run.folder)
     run.rows = [row for row in rows if row["step"] <= run.step]
-    if rows and metadata.get("metrics_sha256") not in (None, sha256(metrics_text(run.rows))):
+    if (run.folder / METRICS).exists() and metadata.get("metrics_sha256") not in (None, sha256(metrics_text(run.rows))):
         raise InputError(_bad_metrics(run.folder / METRICS))
     if problems:
         lost = int(rows[-1]["step"]) - run.step if rows else 0
-        again = f"; the {lost:,} steps behind it are done again" if lost > 0 else ""
-        run.reporter.note(f"{problems[0]}: going on with {PREVIOUS}, after step {run.step:,}{again}")
+        again = f" ({lost:,} more {'was' if lost == 1 else 'were'} done, and {'is' if lost == 1 else 'are'} done again)"
+        tail = again if lost > 0 else ""
+        run.reporter.note(f"{problems[0]}: going on with {PREVIOUS}, after step {run.step:,}{tail}")
     if run.best >= 0:
         try:
             read_arrays(run.folder / BEST)
@@ -584,11 +587,12 @@ def restore(run: Run) -> None:
             run.best = -1.0
 
 
-def remove_leftovers(folder: Path) -> None:
+def remove_leftovers(folder: Path, patterns: Iterable[str] = LEFTOVERS) -> None:
     """Delete half-written files that a kill left behind. Not the lock, which is ours."""
-    for pattern in LEFTOVERS[:2]:
+    for pattern in patterns:
         for leftover in folder.glob(pattern):
-            leftover.unlink()
+            if leftover.name not in (LOCK, HOLDER):
+                leftover.unlink()
 
 
 def metrics_text(rows: Iterable[Row]) -> str:

@@ -14,11 +14,13 @@ from shared.batches import Batches
 from shared.catalog import get_spec
 from shared.data import Dataset, Progress, load_data
 from shared.errors import InputError
-from shared.files import new_folders
+from shared.files import new_folders, write_text
 from shared.lock import only_one
 from shared.recipe import Recipe
 from shared.run import (
     CURVES,
+    OF_A_START,
+    RECIPE,
     Arrays,
     Reporter,
     Run,
@@ -119,7 +121,7 @@ def train(
             check_size(recipe, batches)
             if weights is not None:
                 fit(weight_shapes(runs[names[0]].spec), weights)
-            remove_leftovers(folder)
+            remove_leftovers(folder, OF_A_START)
             result = Result(folder, names)
             if framework == BOTH:  # for the folder around theirs
                 write_about(replace(runs[names[0]], folder=folder, framework=BOTH), command_line())
@@ -198,6 +200,9 @@ def resume(
             if not holds_run(run.folder):
                 run.folder.mkdir(parents=True, exist_ok=True)
                 write_about(run, command_line())
+            for place in {run.folder, result.folder}:
+                if not (place / RECIPE).exists():  # a kill came before it, or it was deleted because it was damaged
+                    write_text(place / RECIPE, run.recipe.to_toml())
             remove_leftovers(run.folder)
             if not run.complete and not _go(run, result.folder):
                 break

@@ -347,9 +347,7 @@ def test_the_previous_state_stands_in_for_one_that_is_damaged_and_this_is_said(s
     resumed = resume(folder, reporter=lambda: notes)
     (text,) = notes.texts
     assert "state.safetensors is damaged: its content has another SHA-256" in text
-    assert text.endswith(
-        "going on with state.previous.safetensors, after step 22; the 1 steps behind it are done again"
-    )
+    assert text.endswith("going on with state.previous.safetensors, after step 22 (1 more was done, and is done again)")
     assert resumed.complete
     assert [row["step"] for row in read_metrics(folder)] == list(range(1, 31))
     for name in ("state", "last", "best"):
@@ -405,7 +403,8 @@ def test_other_damaged_files_of_a_run_are_explained(stopped):
     folder, _, notes = stopped
     metrics, about, recipe = folder / "metrics.csv", folder / "run.json", folder / "recipe.toml"
     good = {path: path.read_bytes() for path in (metrics, about, recipe)}
-    for content in (b"step,epoch\n1,x\n", good[metrics].replace(b"1", b"2", 1), b"\0" + good[metrics]):
+    header = good[metrics].splitlines(keepends=True)[0]
+    for content in (b"", header, b"step,epoch\n1,x\n", good[metrics].replace(b"1", b"2", 1), b"\0" + good[metrics]):
         metrics.write_bytes(content)
         with pytest.raises(InputError, match=r"metrics.csv is damaged; delete it to go on without the rows before"):
             resume(folder)
@@ -420,8 +419,9 @@ def test_other_damaged_files_of_a_run_are_explained(stopped):
         resume(folder)
     recipe.unlink()
     flip(folder / "best.safetensors", -1)
-    run = open_runs(folder, reporter=lambda: notes)["torch"]
+    run = resume(folder, reporter=lambda: notes).runs["torch"]
     assert run.recipe == get_recipe("quick", ["steps=30"])
+    assert recipe.read_bytes() == good[recipe], "it was written anew"
     assert "best.safetensors is damaged" in notes.texts[0]
     with pytest.raises(InputError, match="holds no training run"):
         resume(folder.parent)
@@ -460,10 +460,15 @@ def test_an_experiment_that_runs_already_is_refused(torch_twin, tmp_path, call):
 def test_what_a_killed_start_leaves_behind_is_no_obstacle(torch_twin, tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
-    for name in ("run.lock", "run.lock.txt", "tmp-abc-run.json", ".tmpX"):
+    left = {"run.lock", "run.lock.txt", "tmp-abc-run.json", "tmp-probe", "tmp-abc-tmp-probe"}
+    for name in left:
         (folder / name).write_text("x")
     assert train(get_recipe("quick", ["steps=2"]), output=folder).complete
-    assert not {path.name for path in folder.iterdir()} & {"run.lock", "run.lock.txt", "tmp-abc-run.json", ".tmpX"}
+    assert not {path.name for path in folder.iterdir()} & left
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "tmp-thesis.txt").write_text("dear reader")
+    with pytest.raises(InputError, match="something is there already"):
+        train(get_recipe("quick", ["steps=2"]), output=tmp_path / "mine")
 
 
 def test_a_folder_that_vanishes_ends_the_run_in_one_line(twin, tmp_path):
