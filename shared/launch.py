@@ -119,11 +119,10 @@ def launch(framework: str, processes: int, arguments: Sequence[str], hint: str) 
             raise StoppedError(f"stopped; what was saved, if anything was, is whole. Go on with: {hint}")
         if died is not None:
             died.show_errors()
-            again = f" {RESTARTS} times over" if framework == "torch" else ""
-            raise LostProcessError(
-                f"a process {died.ending()}{again}, and the others were stopped; what was saved is whole. "
-                f"Go on with: {hint}"
-            )
+            what = f"a process {died.ending()}, and the others were stopped"
+            if framework == "torch":  # the child is torchrun, which has tried more than once
+                what = f"the processes died, and again after each of {RESTARTS} restarts"
+            raise LostProcessError(f"{what}; what was saved is whole. Go on with: {hint}")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""One process of a distributed run, for tests/test_distributed.py; the chief writes the losses in full precision.
+"""One process of a run, for tests/test_distributed.py; alone or the chief, it writes the losses in full precision.
 
 python tests/run_together.py FRAMEWORK FOLDER LOSSES.json field=value ...
 """
@@ -11,13 +11,18 @@ from pathlib import Path
 
 from shared.recipe import get_recipe
 from shared.run import Settings
+from shared.team import place_of
 from shared.training import train
 
 if __name__ == "__main__":
     framework, folder, losses, *changes = sys.argv[1:]
     settings = Settings(device="cpu", threads=1)
     result = train(
-        get_recipe("quick", changes), framework=framework, output=folder, settings=settings, distributed=True
+        get_recipe("quick", changes),
+        framework=framework,
+        output=folder,
+        settings=settings,
+        distributed=place_of(framework) is not None,
     )
     run = result.runs[framework]
     if run.chief:

@@ -35,7 +35,7 @@ from shared.launch import (
     torchrun_command,
 )
 from shared.recipe import get_recipe
-from shared.run import Reporter, Run, Settings, read_metrics
+from shared.run import Reporter, Run, read_metrics
 from shared.team import Place, Team, check_parts, place_of
 from shared.training import train
 from tests.conftest import ROOT
@@ -69,23 +69,35 @@ def run_all(commands: list[list[str]], environments: list[dict[str, str]]) -> li
     return texts
 
 
-def train_together(framework: str, folder: Path, changes: list[str]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Train in two processes through the Python interface; return the losses and the weights."""
+Outcome = tuple[np.ndarray, dict[str, np.ndarray]]
+
+
+def outcome(framework: str, folder: Path, changes: list[str], start: Callable[[list[str]], object]) -> Outcome:
+    """Train with tests/run_together.py; return the losses, in full precision, and the weights."""
     losses = folder.parent / f"{folder.name}.json"
-    script = [str(ROOT / "tests" / "run_together.py"), framework, str(folder), str(losses), *changes]
-    if framework == "torch":
-        command = torchrun_command(2, [])
-        run_all([[*command[: command.index("-m", 3)], *script]], [ENVIRONMENT])
-    else:
-        environments = [{**ENVIRONMENT, "TF_CONFIG": text} for text in tf_configs(free_ports(2))]
-        run_all([[sys.executable, *script]] * 2, environments)
+    start([str(ROOT / "tests" / "run_together.py"), framework, str(folder), str(losses), *changes])
     return np.array(json.loads(losses.read_text())), load_file(folder / "last.safetensors")
 
 
-def train_alone(framework: str, folder: Path, changes: list[str]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    run = train(get_recipe("quick", changes), framework=framework, output=folder, settings=Settings(device="cpu"))
-    rows = run.runs[framework].rows
-    return np.array([row["train_loss"] for row in rows]), load_file(folder / "last.safetensors")
+def train_alone(framework: str, folder: Path, changes: list[str]) -> Outcome:
+    """Train in one process, as always."""
+    return outcome(framework, folder, changes, lambda script: run_all([[sys.executable, *script]], [ENVIRONMENT]))
+
+
+def train_together(framework: str, folder: Path, changes: list[str]) -> Outcome:
+    """Train in two processes."""
+
+    def start(script: list[str]) -> None:
+        if framework == "torch":
+            torchrun = torchrun_command(2, [])
+            run_all([[*torchrun[: torchrun.index("-m", 3)], *script]], [ENVIRONMENT])
+        else:
+            run_all(
+                [[sys.executable, *script]] * 2,
+                [{**ENVIRONMENT, "TF_CONFIG": each} for each in tf_configs(free_ports(2))],
+            )
+
+    return outcome(framework, folder, changes, start)
 
 
 def worst(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> float:
@@ -133,8 +145,13 @@ def test_keras_has_the_same_curve_with_two_processes(keras_twin, tmp_path):
     assert (about["processes"], about["strategy"]) == (2, "MultiWorkerMirroredStrategy")
 
 
+#: Enough that a process can be killed in between.
+STEPS = {"torch": 200, "tf": 40}
+
+
 def command_line(framework: str, folder: Path, *more: str) -> list[str]:
-    options = ["--framework", framework, "--set", "steps=40", "--save-every", "4", "--threads", "1", "--device", "cpu"]
+    options = ["--framework", framework, "--set", f"steps={STEPS[framework]}", "--save-every", "4"]
+    options += ["--threads", "1", "--device", "cpu"]
     return [sys.executable, "-m", "shared.cli", "train", *options, "--processes", "2", "--output", str(folder), *more]
 
 
@@ -190,10 +207,10 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason=
 def test_pytorch_a_killed_process_is_started_again_and_the_run_ends_with_the_same_bits(torch_twin, tmp_path):
     code, out, errors = start_and_kill_one("torch", tmp_path / "killed", "--set", "freeze_norm=yes")
     assert code == 0, out + errors
-    assert re.search(r"going on after step \d+ of 40", out), out
+    assert re.search(r"going on after step \d+ of 200", out), out
     run_all([command_line("torch", tmp_path / "whole", "--set", "freeze_norm=yes")], [ENVIRONMENT])
     assert differing(tmp_path / "killed", tmp_path / "whole") == []
-    assert [row["step"] for row in read_metrics(tmp_path / "killed")] == list(range(1, 41))
+    assert [row["step"] for row in read_metrics(tmp_path / "killed")] == list(range(1, 201))
 
 
 @pytest.mark.slow
@@ -535,12 +552,13 @@ def test_frozen_norms_keep_their_statistics_and_the_twins_stay_equal(torch_twin,
 @pytest.mark.slow
 def test_keras_own_loop_does_on_one_device_what_fit_does(keras_twin, tmp_path):
     changes = [*TAME, "steps=6", "label_smoothing=0.1"]
-    alone, weights = train_alone("tf", tmp_path / "fit", changes)
     recipe = get_recipe("quick", changes)
+    fit = train(recipe, framework="tf", output=tmp_path / "fit").runs["tf"]
     run = train(recipe, framework="tf", output=tmp_path / "loop", distributed=True).runs["tf"]
     assert run.strategy == "one device"
-    assert np.abs(alone - [row["train_loss"] for row in run.rows]).max() < 1e-12
-    assert worst(weights, load_file(tmp_path / "loop" / "last.safetensors")) < 1e-12
+    losses = [np.array([row["train_loss"] for row in each.rows]) for each in (fit, run)]
+    assert np.abs(losses[0] - losses[1]).max() < 1e-12
+    assert worst(*(load_file(each.folder / "last.safetensors") for each in (fit, run))) < 1e-12
 
 
 class StopAt(Reporter):
@@ -553,12 +571,12 @@ def test_a_run_may_change_between_one_process_and_the_loop_for_several(keras_twi
     from shared.training import resume
 
     recipe = get_recipe("quick", [*TAME, "steps=8", "momentum=0.9"])
-    whole, weights = train_alone("tf", tmp_path / "whole", [*TAME, "steps=8", "momentum=0.9"])
+    whole = train(recipe, framework="tf", output=tmp_path / "whole").runs["tf"]
     stopped = train(recipe, framework="tf", output=tmp_path / "run", reporter=StopAt)
     assert (stopped.complete, stopped.runs["tf"].step) == (False, 4)
-    rows = resume(tmp_path / "run", distributed=True).runs["tf"].rows
-    assert np.abs(whole - [row["train_loss"] for row in rows]).max() < 1e-9  # metrics.csv has ten digits
-    assert worst(weights, load_file(tmp_path / "run" / "last.safetensors")) < 1e-12
+    resumed = resume(tmp_path / "run", distributed=True).runs["tf"]
+    assert [row["train_loss"] for row in resumed.rows] == pytest.approx([row["train_loss"] for row in whole.rows])
+    assert worst(*(load_file(each.folder / "last.safetensors") for each in (whole, resumed))) < 1e-12
 
 
 # -- the documentation
