@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -263,3 +264,40 @@ def test_bad_usage_is_answered_in_one_line_before_anything_is_measured(call, tmp
 def test_ceilings_are_products_of_matrices_in_both_precisions():
     assert {entry.job.precision for entry in ceilings().contenders} == {"float32", "bfloat16"}
     assert {entry.job.what for entry in ceilings().contenders} == {"matmul"}
+
+
+# -- what the pages say
+
+
+@pytest.fixture(scope="module")
+def recorded() -> Results:
+    return read_results(ROOT / "docs" / "results" / "bench" / FILE)
+
+
+def test_the_pages_show_the_recorded_benchmark():
+    command = [sys.executable, "tools/speed_page.py", "--check"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_part_was_measured_and_nobody_was_left_out(recorded):
+    assert {outcome.race.name for outcome in recorded.outcomes} == {race.name for race in races()}
+    left_out = [timing for outcome in recorded.outcomes for timing in outcome.timings if timing.failed]
+    left_out += [start for starts in recorded.starts.values() for start in starts if start.failed]
+    left_out += [profile for profile in recorded.profiles if profile.failed]
+    assert not left_out
+    assert {grown.sweep for grown in recorded.growth} == {"depth", "size", "batch"}
+
+
+def test_every_ratio_in_the_text_of_the_page_stands_in_one_of_its_tables():
+    """And so does every time: numbers with two decimals are ratios, those in front of "ms" or "of N" are times."""
+    text = (ROOT / "docs" / "speed.md").read_text(encoding="utf-8")
+    parts = re.split(r"<!-- bench [\w-]+ -->(.*?)<!-- end -->", text, flags=re.DOTALL)
+    prose, shown = " ".join(parts[::2]), " ".join(parts[1::2])
+    measured = set(re.findall(r"\b\d+(?:\.\d\d)?\b", shown))
+    stated = set(re.findall(r"\b\d+\.\d\d\b", prose))
+    stated |= {
+        number for pair in re.findall(r"\b(\d+) (?:of (\d+) )?(?:ms|in the twin)", prose) for number in pair if number
+    }
+    assert stated
+    assert stated <= measured, f"not measured: {sorted(stated - measured)}"

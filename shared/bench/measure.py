@@ -59,7 +59,7 @@ def measure(
     Raises `InputError` if `output` cannot be written, or holds results of another machine or other versions.
     """
     results = _opened(output, quick)
-    results.command = command_line()
+    results.command = results.command or command_line()
     say("products of large matrices")
     results.ceiling = measure_ceiling(seconds=seconds, say=say)
     show(describe(results))

@@ -9,7 +9,7 @@ from shared.backends import missing_modules
 from shared.bench.contest import Contestant, Say
 from shared.bench.races import Contender, Job
 
-STEPS = 5
+STEPS = 5  # pieces of work that are looked at; with `fit` a piece is several steps
 #: Kind -> parts of the names that operations of this kind have, in PyTorch or TensorFlow; the first that fits counts.
 KINDS = {
     "BatchNorm": ("batch_norm", "batchnorm"),
@@ -96,8 +96,9 @@ def measure_profiles(*, say: Say) -> list[Profile]:
         contestant = Contestant(contender.job)
         try:
             contestant.ask("warm")
-            operations = contestant.ask(f"profile {STEPS}")["operations"]
-            profile.milliseconds = {kind: each / STEPS for kind, each in by_kind(operations).items()}
+            answer = contestant.ask(f"profile {STEPS}")
+            steps = answer["images"] / contender.job.batch_size
+            profile.milliseconds = {kind: each / steps for kind, each in by_kind(answer["operations"]).items()}
         except RuntimeError as error:
             profile.failed = str(error)
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +78,7 @@ def summary_table(results: Results) -> Table:
     rows = []
     for outcome in results.outcomes:
         reference = outcome.reference
-        if reference is None or reference.job.who == OURS:
+        if reference is None or reference.job.who == OURS or reference.job.what == "data":
             continue
         row = [outcome.race.title, reference.label]
         for backend in BACKENDS:
@@ -198,10 +199,10 @@ def plot_speed(results: Results, path: Path | None = None) -> Any:
             )
             part.annotate(f"{middle:.2f}", (high, place), xytext=(6, 0), textcoords="offset points", va="center")
         part.axvline(1, color=GREY, linestyle=":")
-        part.set_yticks(range(len(shown)), [timing.label for timing in shown])
+        part.set_yticks(range(len(shown)), [timing.label.replace("`", "") for timing in shown])
         part.invert_yaxis()
-        part.margins(x=0.15, y=0.12)
-        part.set_title(outcome.race.title, fontsize=10, loc="left")
+        part.margins(x=0.2, y=0.12)
+        part.set_title("\n".join(textwrap.wrap(outcome.race.title, 55)), fontsize=10)
         part.set_xlabel(f"images/s, times {shown[0].label}")
     figure.suptitle(
         "filled: the twins, empty: others; circles: PyTorch, squares: Keras; lines: lowest to highest round"

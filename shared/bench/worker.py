@@ -97,6 +97,13 @@ def work(job: Job) -> Iterator[int]:
     return found
 
 
+def noting(pieces: Iterator[int], counted: list[int]) -> Iterator[int]:
+    """Yield the pieces, and note their numbers of images."""
+    for images in pieces:
+        counted.append(images)
+        yield images
+
+
 def backend_bench(job: Job) -> Any:
     """The module `bench` of the framework's package."""
     package = BACKENDS[job.backend][0]
@@ -139,7 +146,9 @@ def main(arguments: list[str]) -> None:
                 next(pieces)
             answer = {"label": label_of(job)} if job.who == TORCHVISION else {}
         elif command == "profile":
-            answer = {"operations": backend_bench(job).profile(pieces, int(values[0]))}
+            counted: list[int] = []
+            seen = backend_bench(job).profile(noting(pieces, counted), int(values[0]))
+            answer = {"operations": seen, "images": sum(counted)}
         else:
             images, started = 0, time.perf_counter()
             while (passed := time.perf_counter() - started) < float(values[0]):
