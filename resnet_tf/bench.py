@@ -22,8 +22,6 @@ RATE, MOMENTUM = 0.01, 0.9
 
 def work(job: Job) -> Iterator[int]:
     """Yield the number of images after each piece of work."""
-    if job.threads:
-        tf.config.threading.set_intra_op_parallelism_threads(job.threads)
     return {"train": train, "predict": predict, "matmul": matmul}[job.what](job)
 
 

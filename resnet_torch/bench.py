@@ -21,8 +21,6 @@ RATE, MOMENTUM = 0.01, 0.9
 
 def work(job: Job) -> Iterator[int]:
     """Yield the number of images after each piece of work."""
-    if job.threads:
-        torch.set_num_threads(job.threads)
     return {"train": train, "predict": predict, "matmul": matmul}.get(job.what, peers.usual_loop)(job)
 
 

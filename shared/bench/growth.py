@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shared.backends import BACKENDS
 from shared.bench.contest import Say, Timing, run_race
@@ -65,8 +65,7 @@ def measure_growth(sweep: Sweep, *, rounds: int, seconds: float, say: Say) -> li
     grown = []
     for value, job in sweep.points:
         entries = tuple(
-            Contender(label=title, job=Job(**{**vars(job), "backend": backend}))
-            for backend, (_, _, title) in BACKENDS.items()
+            Contender(label=title, job=replace(job, backend=backend)) for backend, (_, _, title) in BACKENDS.items()
         )
         race = Race(name=sweep.name, title=f"{sweep.title}, {sweep.axis}: {value}", contenders=entries)
         outcome = run_race(race, rounds=rounds, seconds=seconds, say=say)

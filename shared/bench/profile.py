@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from shared.backends import missing_modules
 from shared.bench.contest import Contestant, Say
@@ -64,8 +65,8 @@ def by_kind(operations: Mapping[str, float]) -> dict[str, float]:
 def profiles() -> list[tuple[str, Contender]]:
     """Return what is looked into: the networks of the training races, as a peer and as both twins train them."""
 
-    def entry(label: str, job: Job, **changes: str | bool) -> Contender:
-        return Contender(label=label, job=Job(**{**vars(job), **changes}))
+    def entry(label: str, job: Job, **changes: Any) -> Contender:
+        return Contender(label=label, job=replace(job, **changes))
 
     small = Job(what="train", model="resnet20_cifar", batch_size=128, image_size=32)
     large = Job(what="train", model="resnet18_d2l", batch_size=32, image_size=96, in_channels=1)

@@ -39,7 +39,6 @@ class Job:
     variant: str = ""
     recipe: str = ""
     images: str = ""
-    threads: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,7 +54,7 @@ def our_training(job: Job) -> Iterator[int]:
     from shared.training import train
 
     turnstile = Turnstile()
-    settings = Settings(compile=job.compile, threads=job.threads)
+    settings = Settings(compile=job.compile)
 
     def run() -> None:
         try:
