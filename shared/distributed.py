@@ -37,8 +37,10 @@ from shared.run import (
     restore,
     write_about,
 )
+from shared.table import weight_shapes
 from shared.team import START_AGAIN, Team, check_parts, place_of
 from shared.training import BOTH, Result, check_same_images, check_size, load
+from shared.weights import fit
 
 
 def train(
@@ -71,6 +73,8 @@ def train(
         batches = _batches(team, recipe, data_dir, data, progress)
         path = Path(output) if output is not None else Path()
         run = _new_run(team, framework, path, batches, settings, data_dir, reporter)
+        if weights is not None:
+            fit(weight_shapes(run.spec), weights)
 
         def open_folder(held: contextlib.ExitStack) -> None:
             goes_on = output is not None and holds_this_run(path, recipe, framework, batches.data.sha256)

@@ -561,6 +561,13 @@ def test_keras_own_loop_does_on_one_device_what_fit_does(keras_twin, tmp_path):
     assert worst(*(load_file(each.folder / "last.safetensors") for each in (fit, run))) < 1e-12
 
 
+def test_weights_of_another_network_are_refused_before_anything_is_written(keras_twin, tmp_path):
+    recipe, weights = get_recipe("quick"), {"conv1.weight": np.zeros((1, 1, 3, 3), np.float32)}
+    with pytest.raises(InputError, match="conv1"):
+        train(recipe, framework="tf", output=tmp_path / "run", weights=weights, distributed=True)
+    assert not (tmp_path / "run").exists()
+
+
 class StopAt(Reporter):
     def step(self, run, row) -> None:
         run.stop_requested = run.step == 4
