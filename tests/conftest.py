@@ -15,6 +15,11 @@ import pytest
 
 from shared.backends import BACKENDS, load_backend, missing_modules
 
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # pytest -n N: each of the N processes takes its part of the cores
+    part = max(1, (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
+    for variable in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
+        os.environ.setdefault(variable, str(part))
+
 GOLDEN = Path(__file__).parent / "golden"
 ROOT = Path(__file__).parents[1]
 
