@@ -19,6 +19,10 @@ from typing import Any
 
 import numpy as np
 import torch
+
+# DDP would load this module later, and its functions would keep the process group that is there then for ever: its
+# threads would outlive `close`, and one that still works while Python ends aborts the process. Now there is none yet.
+import torch.distributed.nn
 from torch import distributed, nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel

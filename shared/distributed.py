@@ -126,7 +126,8 @@ def resume(
             check_same_images(folder, batches, job["about"])
             held.enter_context(only_one(folder))
             restore(run)
-            if run.complete:
+            # Started again after its work was done: another process died late, and nothing is left to do.
+            if run.complete and not team.restarts:
                 raise InputError(f"the run in {folder} is complete: all steps are done; start a new one")
             prepare_folder(folder, bytes_needed(run.spec))
             remove_leftovers(folder)
@@ -183,6 +184,8 @@ def _joined(framework: str, settings: Settings, reporter: Callable[[], Reporter]
     if settings.tensorboard:
         check_tensorboard()
     place = place_of(framework)
+    if place is not None and place.restarts and place.rank == 0:
+        reporter().note(f"a process died; torchrun has started all of them again (restart {place.restarts})")
     if place is not None and place.size > 1 and place.rank == 0:
         reporter().note(f"waiting for the other {place.size - 1} of {place.size} processes ...")
     module = _module(framework)

@@ -33,6 +33,7 @@ class Place:
     rank: int
     size: int
     chief: str = ""  # the chief's address, as TF_CONFIG names it
+    restarts: int = 0  # how often torchrun has started all processes anew, because one of them died
 
 
 def place_of(framework: str, environment: Mapping[str, str] = os.environ) -> Place | None:
@@ -57,7 +58,8 @@ def _torchrun_place(environment: Mapping[str, str]) -> Place | None:
         numbers[name] = int(text)
     if numbers["RANK"] >= numbers["WORLD_SIZE"]:
         raise InputError(f"RANK is {numbers['RANK']}; it must be less than WORLD_SIZE, {numbers['WORLD_SIZE']}")
-    return Place(rank=numbers["RANK"], size=numbers["WORLD_SIZE"])
+    restarts = int(environment.get("TORCHELASTIC_RESTART_COUNT", "0"))
+    return Place(rank=numbers["RANK"], size=numbers["WORLD_SIZE"], restarts=restarts)
 
 
 def _tf_config_place(environment: Mapping[str, str]) -> Place | None:
@@ -150,7 +152,7 @@ class Team:
     """
 
     def __init__(self, place: Place, strategy: str, parts: int = 0) -> None:
-        self.rank, self.size = place.rank, place.size
+        self.rank, self.size, self.restarts = place.rank, place.size, place.restarts
         self.strategy_name = strategy
         self.parts = parts or place.size  # into how many parts a batch is cut; with several GPUs a process has several
         self.chief = self.rank == 0

@@ -207,10 +207,43 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason=
 def test_pytorch_a_killed_process_is_started_again_and_the_run_ends_with_the_same_bits(torch_twin, tmp_path):
     code, out, errors = start_and_kill_one("torch", tmp_path / "killed", "--set", "freeze_norm=yes")
     assert code == 0, out + errors
+    assert "a process died; torchrun has started all of them again (restart 1)" in out
     assert re.search(r"going on after step \d+ of 200", out), out
     run_all([command_line("torch", tmp_path / "whole", "--set", "freeze_norm=yes")], [ENVIRONMENT])
     assert differing(tmp_path / "killed", tmp_path / "whole") == []
     assert [row["step"] for row in read_metrics(tmp_path / "killed")] == list(range(1, 201))
+
+
+ONE_OF_ONE = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"}
+
+WITHOUT_THREADS = """
+import sys
+from pathlib import Path
+from shared.recipe import get_recipe
+from shared.training import train
+run = train(get_recipe("quick", ["steps=2"]), output=sys.argv[1], distributed=True).runs["torch"]
+assert run.strategy == "DistributedDataParallel over gloo"
+names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+print([name for name in names if "gloo" in name])
+"""
+
+
+@needs_proc
+def test_no_thread_of_gloo_outlives_the_training_because_it_could_abort_the_process_at_its_end(torch_twin, tmp_path):
+    environment = {**ENVIRONMENT, **ONE_OF_ONE, "MASTER_PORT": str(free_ports(1)[0])}
+    (said,) = run_all([[sys.executable, "-c", WITHOUT_THREADS, str(tmp_path / "run")]], [environment])
+    assert said.strip().splitlines()[-1] == "[]"
+
+
+def test_who_is_started_again_after_all_was_done_is_content(torch_twin, tmp_path):
+    train(get_recipe("quick", ["steps=2"]), output=tmp_path / "run")
+    command = [sys.executable, "-m", "shared.cli", "train", "--distributed", "--resume", str(tmp_path / "run")]
+    ended = []
+    for restarts in ("0", "1"):
+        place = {**ONE_OF_ONE, "MASTER_PORT": str(free_ports(1)[0]), "TORCHELASTIC_RESTART_COUNT": restarts}
+        done = subprocess.run(command, env={**ENVIRONMENT, **place}, capture_output=True, text=True, timeout=LONG)
+        ended.append((done.returncode, "is complete" in done.stderr))
+    assert ended == [(2, True), (0, False)]
 
 
 @pytest.mark.slow
