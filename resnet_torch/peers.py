@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from shared.bench.images import read_images
 from shared.bench.races import TORCHVISION, Job
 from shared.errors import MissingPackageError
+from shared.versions import install_command
 
 WORKERS = 2
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
@@ -219,7 +220,10 @@ def usual_loop(job: Job) -> Iterator[int]:
     """The usual training loop, one batch at a time; with "data" only its reading of the images."""
     transforms = torchvision("transforms")
     if transforms is None:
-        raise MissingPackageError("the usual loop transforms images with torchvision, which cannot be imported here")
+        raise MissingPackageError(
+            "the usual loop needs torchvision, which cannot be imported here; install it with: "
+            f"{install_command('bench')}"
+        )
     if job.model == "resnet20_cifar":
         steps = [transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip(), transforms.ToTensor()]
         steps.append(transforms.Normalize(CIFAR_MEAN, CIFAR_STD))

@@ -31,10 +31,11 @@ def bench(
 ) -> None:
     """Measure the twins against what people would use instead: images/s, memory and start-up, as ratios.
 
-    Everything else on the computer disturbs: close it first. With --output, parts that the folder holds already, from
-    the same machine and versions, stay.
+    Other programs at work disturb: close them first. With --output, what the folder holds already stays, if it is from
+    the same machine and versions.
     """
     from shared.bench.measure import measure, parts
+    from shared.bench.races import races
 
     screen = console()
     names = parts(quick=quick)
@@ -46,7 +47,7 @@ def bench(
         raise InputError(f"--only {unknown[0]}: there is no such part; allowed is one of {', '.join(names)}")
     with screen.status("starting") as status:
         measure(
-            tuple(only or names),
+            only or ([race.name for race in races(quick=True)] if quick else list(names)),
             quick=quick,
             rounds=rounds or (3 if quick else 5),
             seconds=seconds or (1.0 if quick else 2.0),

@@ -19,6 +19,7 @@ from shared.errors import InputError, LostProcessError
 from shared.files import new_folders
 from shared.launch import OUTCOME
 from shared.lock import only_one
+from shared.machine import keeping_memory
 from shared.recipe import Recipe
 from shared.run import (
     Arrays,
@@ -258,6 +259,6 @@ def _go(team: Team, run: Run, open_folder: Callable[[contextlib.ExitStack], None
         how = f"--processes {team.size}" if OUTCOME in os.environ else "--distributed"
         run.resume_hint = f"resnet-twins train --resume {run.folder} {how}"
         if not run.complete:
-            with run:
+            with keeping_memory(), run:
                 _module(run.framework).train(run, team)
     return Result(run.folder, (run.framework,), {run.framework: run})

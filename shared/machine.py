@@ -1,12 +1,15 @@
-"""What the processor is, and what it is good at: so that a setting can be proposed that pays off on it."""
+"""What the machine is, and what it is good at: so that a setting can be proposed or made that pays off on it."""
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 #: What processors and systems call instructions that multiply bfloat16 numbers.
@@ -47,3 +50,37 @@ def describe_machine() -> str:
     name, _ = processor()
     bfloat16 = "with" if has_bfloat16() else "without"
     return f"{name}, {os.cpu_count()} cores, {bfloat16} bfloat16, {platform.platform()}"
+
+
+#: The numbers that glibc's <malloc.h> has for what `mallopt` can set.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+#: In bytes: from which size on glibc asks the system for memory apart, and how much free memory it keeps. `USUAL` is
+#: what it comes to by itself in a process that uses large arrays, `KEPT` is more than any array has.
+USUAL, KEPT = (32 << 20, 64 << 20), (1 << 30, (1 << 31) - 1)
+
+
+@contextmanager
+def keeping_memory() -> Iterator[None]:
+    """Let the C library keep freed memory for what comes next, and give it back to the system at the end.
+
+    A training step frees large arrays and asks for the same again. glibc gives each of them back to the system at
+    once, and getting it again costs a page fault for every 4 kB. Nothing happens elsewhere than on Linux with glibc.
+    """
+    try:
+        library = ctypes.CDLL("libc.so.6") if sys.platform == "linux" else None
+    except OSError:  # Linux with another C library
+        library = None
+    if library is None:
+        yield
+        return
+    _set_thresholds(library, KEPT)
+    try:
+        yield
+    finally:
+        _set_thresholds(library, USUAL)
+        library.malloc_trim(0)
+
+
+def _set_thresholds(library: ctypes.CDLL, thresholds: tuple[int, int]) -> None:
+    for parameter, size in zip((M_MMAP_THRESHOLD, M_TRIM_THRESHOLD), thresholds, strict=True):
+        library.mallopt(parameter, size)

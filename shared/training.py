@@ -16,6 +16,7 @@ from shared.data import Dataset, Progress, load_data
 from shared.errors import InputError
 from shared.files import new_folders, write_text
 from shared.lock import only_one
+from shared.machine import keeping_memory
 from shared.recipe import Recipe
 from shared.run import (
     CURVES,
@@ -288,7 +289,7 @@ def _prepare_machine(names: Iterable[str], settings: Settings, recipe: Recipe) -
 
 def _go(run: Run, locked: Path) -> bool:
     """Train; return whether the run is complete and nobody asked to stop. The folder `locked` is ours already."""
-    with contextlib.nullcontext() if run.folder == locked else only_one(run.folder), run:
+    with contextlib.nullcontext() if run.folder == locked else only_one(run.folder), keeping_memory(), run:
         _trainer(run.framework).train(run)
     return run.complete and not run.stop_requested
 

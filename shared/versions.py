@@ -9,6 +9,7 @@ import sys
 #: The tested versions of what a user may have to install; `constraints.txt` holds the same ones, a test sees to it.
 TESTED = {
     "torch": "2.13.0",
+    "torchvision": "0.28.0",
     "tensorflow": "2.21.0",
     "keras": "3.15.1",
     "matplotlib": "3.11.2",
@@ -28,6 +29,7 @@ EXTRAS = {
     "figures": ("matplotlib",),
     "images": ("pillow",),
     "download": ("pooch",),
+    "bench": ("torchvision",),
     "tensorboard": ("tensorboard", "tensorboardX"),
     "classroom": ("nbgrader", "jupytext"),
 }

@@ -23,6 +23,7 @@ from shared.bench.worker import peak_megabytes, recipe_of
 from shared.catalog import get_spec
 from shared.errors import InputError
 from shared.table import count_parameters
+from shared.versions import is_installed
 
 ROOT = Path(__file__).parents[1]
 TINY = Job(what="train", model="resnet8_digits", batch_size=4, image_size=8, in_channels=1)
@@ -92,11 +93,11 @@ def test_a_ratio_is_the_median_of_pairs_and_not_the_ratio_of_medians():
 
 
 def test_whoever_failed_has_no_ratio_and_the_next_one_is_the_reference():
-    found = outcome([], [20.0, 20.0], [10.0, 30.0])
+    found = outcome([], [20.0, 20.0], [10.0, 20.0])
     assert found.ratio(found.timings[0]) is None
-    assert found.ratio(found.timings[2]) == (1.0, 0.5, 1.5)
+    assert found.ratio(found.timings[2]) == (0.75, 0.5, 1.0)
     found.timings[0].failed = "tensorflow not installed"
-    assert "left out: tensorflow not installed" in race_table(found, {}).to_markdown()
+    assert race_table(found, {}).notes == ("number 0 is left out: tensorflow not installed",)
 
 
 def test_the_share_of_the_ceiling_counts_two_operations_and_three_passes():
@@ -199,6 +200,38 @@ def test_peak_memory_is_that_of_the_process_and_not_of_the_one_that_started_it()
     assert held.sum() > 0
 
 
+FAULTS = """
+import platform, resource
+from shared.machine import keeping_memory
+
+def faults(times=10, size=48_000_000):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(times):
+        b"x" * size
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) * resource.getpagesize() / (times * size)
+
+def held():
+    return int(next(line for line in open("/proc/self/status") if line.startswith("VmRSS")).split()[1]) / 1000
+
+with keeping_memory():
+    faults(1)
+    kept, most = faults(), held()
+print(platform.libc_ver()[0], faults(), kept, most - held())
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
+def test_freed_memory_is_kept_while_training_and_given_back_afterwards(run_python):
+    done = run_python(FAULTS)
+    assert done.returncode == 0, done.stderr
+    library, usual, kept, given_back = done.stdout.split()
+    if library != "glibc":
+        pytest.skip(f"the C library is {library}")
+    assert float(usual) > 0.9, "share of the array's pages that the system had to give again: all of them"
+    assert float(kept) < 0.1
+    assert float(given_back) > 40, "megabytes"
+
+
 def test_starts_are_measured_and_failures_said():
     starts = [
         Start(label=EMPTY, arguments=["-c", "pass"], reference=EMPTY),
@@ -232,6 +265,48 @@ def test_results_of_another_machine_are_neither_mixed_nor_lost(tmp_path):
     with pytest.raises(InputError, match="a better one"):
         measure((), quick=False, rounds=1, seconds=0.1, output=tmp_path, say=print, show=print)
     assert (tmp_path / FILE).read_bytes() == before
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_races_are_kept_in_a_folder_one_by_one_and_in_their_order(tmp_path, monkeypatch, quick):
+    def run(race: Race, **options: object) -> Outcome:
+        timings = [Timing(label=each.label, job=each.job, rates=[1.0, 2.0]) for each in race.contenders]
+        return Outcome(race=race, timings=timings)
+
+    monkeypatch.setattr("shared.bench.measure.run_race", run)
+    monkeypatch.setattr("shared.bench.measure.measure_ceiling", lambda **options: {"float32": 100.0})
+    names, said = [race.name for race in races(quick=quick)], []
+    for some in (names[1:], names[:1]):
+        measure(some, quick=quick, rounds=2, seconds=0.1, output=tmp_path, say=print, show=said.append)
+    assert [each.race.name for each in read_results(tmp_path / FILE).outcomes] == names
+    assert (tmp_path / "bench.md").read_text().count("\n## ") == len(names)
+    assert (tmp_path / "speed.png").exists() == is_installed("matplotlib")
+    assert [text for text in said if str(text).startswith("part 1 of")][
+        -1
+    ] == f"part 1 of 1: {races(quick=quick)[0].title} ..."
+
+
+def test_a_busy_computer_and_a_missing_package_are_said_below_the_table():
+    missing = Timing(label="usual PyTorch", job=TINY, failed="it needs torchvision")
+    steady, unsteady = (Timing(label=name, job=TINY, rates=[5.0, high]) for name, high in (("A", 9.0), ("B", 11.0)))
+    found = outcome([1.0], [1.0])
+    table = race_table(replace(found, timings=[missing, steady, unsteady]), {})
+    assert table.columns[2] == "times A", "the first one that has times"
+    assert table.notes == (
+        "usual PyTorch is left out: it needs torchvision",
+        "Something else was at work: the rounds of B differ by more than a factor of 2. Close it, and measure again.",
+    )
+    assert table.to_markdown().endswith("\n\n".join(table.notes))
+
+
+def test_quick_runs_its_four_races_and_nothing_else(call, monkeypatch):
+    asked: list[str] = []
+    monkeypatch.setattr("shared.bench.measure.measure", lambda names, **options: asked.extend(names))
+    from shared.cli_bench import bench
+
+    for only in (None, ["imports"]):
+        bench(quick=True, only=only, list_=False, rounds=None, seconds=None, output=None)
+    assert asked == ["train-resnet20", "predict-resnet20", "epoch-cifar", "data", "imports"]
 
 
 def test_every_part_can_be_named(call):

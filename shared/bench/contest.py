@@ -3,13 +3,15 @@
 Each contender is a process of its own, so that frameworks do not share threads and each has a peak of memory of its
 own. All are started and warmed up first. Then they take turns: in every round each one works for some seconds while the
 others wait, and a round gives one ratio to the reference. The median of these ratios is told, with the lowest and the
-highest: a computer that becomes slower or faster in between changes both sides of a ratio.
+highest: a computer that becomes slower or faster in between changes both sides of a ratio. With other programs at work
+it is not so: PyTorch's threads wait for each other, and one that gets no core holds all of them up.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import re
 import statistics
 import subprocess
 import sys
@@ -24,6 +26,8 @@ from shared.bench.images import images_for, save_images
 from shared.bench.races import MATRIX, Job, Race, ceilings, macs
 
 Say = Callable[[str], None]
+#: How much the rounds of a contender may differ on a computer that does nothing else.
+STEADY = 2.0
 
 
 def _silent(text: str) -> None:
@@ -70,6 +74,13 @@ class Outcome:
         """The first contender that has times: the one that the others are compared with."""
         return next((timing for timing in self.timings if timing.rates), None)
 
+    @property
+    def unsteady(self) -> list[str]:
+        """The contenders whose fastest round is more than `STEADY` times their slowest: their numbers mean little."""
+        return [
+            timing.label for timing in self.timings if timing.rates and max(timing.rates) > STEADY * min(timing.rates)
+        ]
+
     def ratio(self, timing: Timing) -> tuple[float, float, float] | None:
         """Return median, lowest and highest of this contender's speed over the reference's, round by round."""
         if self.reference is None or not timing.rates:
@@ -108,7 +119,9 @@ class Contestant:
         self.process.wait()
         log.seek(0)
         lines = [line.strip() for line in log.read().splitlines() if line.strip()]
-        return lines[-1][:300] if lines else f"the process ended with exit code {self.process.returncode}"
+        # Without the name of the exception's class, of which nobody has to know.
+        last = re.sub(r"^[\w.]+(?:Error|Exception): ", "", lines[-1]) if lines else ""
+        return last[:300] or f"the process ended with exit code {self.process.returncode}"
 
     def end(self) -> None:
         """End the process."""

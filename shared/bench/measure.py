@@ -39,8 +39,8 @@ def parts(*, quick: bool = False) -> dict[str, str]:
     return (
         {race.name: race.title for race in races(quick=quick)}
         | STARTS
-        | {"profile": "what the time of a training step goes into"}
         | {f"growth-{sweep.name}": f"{sweep.title}: {sweep.axis}" for sweep in sweeps()}
+        | {"profile": "what the time of a training step goes into"}
     )
 
 
@@ -58,29 +58,37 @@ def measure(
 
     Raises `InputError` if `output` cannot be written, or holds results of another machine or other versions.
     """
-    results = _opened(output, quick)
+    results, titles = _opened(output, quick), parts(quick=quick)
+    names = [name for name in titles if name in names]  # in the order in which they are measured
     results.command = results.command or command_line()
-    say("products of large matrices")
-    results.ceiling = measure_ceiling(seconds=seconds, say=say)
+    if set(names) & {race.name for race in races(quick=quick)} - {"data"}:  # networks, whose share of it is told
+        say("products of large matrices")
+        results.ceiling = measure_ceiling(seconds=seconds, say=say)
     show(describe(results))
+
+    def wanted(name: str) -> bool:
+        if name in names:
+            show(f"part {names.index(name) + 1} of {len(names)}: {titles[name]} ...")
+        return name in names
+
     for race in races(quick=quick):
-        if race.name in names:
+        if wanted(race.name):
             outcome = run_race(race, rounds=rounds, seconds=seconds, say=say)
             results.outcomes = [*(old for old in results.outcomes if old.race.name != race.name), outcome]
             show(race_table(outcome, results.ceiling))
             _keep(results, output)
     for name, starts in (("imports", imports()), ("commands", commands(quick=quick))):
-        if name in names:
+        if wanted(name):
             results.starts[name] = measure_starts(starts, runs=START_RUNS[name], say=say)
             show(start_table(STARTS[name], starts))
             _keep(results, output)
     for sweep in sweeps(quick=quick):
-        if f"growth-{sweep.name}" in names:
+        if wanted(f"growth-{sweep.name}"):
             grown = measure_growth(sweep, rounds=min(3, rounds), seconds=seconds, say=say)
             results.growth = [*(old for old in results.growth if old.sweep != sweep.name), *grown]
             show(growth_table(results, sweep))
             _keep(results, output)
-    if "profile" in names:
+    if wanted("profile"):
         results.profiles = measure_profiles(say=say)
         for table in profile_tables(results):
             show(table)
@@ -115,7 +123,7 @@ def _keep(results: Results, output: Path | None) -> None:
     """Write all that is known so far."""
     if output is None:
         return
-    order = list(parts())
+    order = [race.name for race in races(quick=results.quick)]
     results.outcomes.sort(key=lambda outcome: order.index(outcome.race.name))
     results.save(output)
     write_text(output / PAGE, to_markdown(results))

@@ -34,6 +34,7 @@ class Job:
     who: str = OURS
     precision: str = "float32"
     channels_last: bool = True
+    keep_memory: bool = True
     compile: bool = False
     fused: bool = False
     variant: str = ""
@@ -82,6 +83,8 @@ COMPILED: dict[str, dict[str, Any]] = {
     "bfloat16, compiled": {"compile": True, **BFLOAT16},
 }
 NCHW: dict[str, dict[str, Any]] = {"channels first": {"channels_last": False}}
+#: Without `shared.machine.keeping_memory`, which `train` uses.
+GIVEN_BACK: dict[str, dict[str, Any]] = {"freed memory given back": {"keep_memory": False}}
 #: What Keras can be told, and what each of it is worth.
 KERAS_VARIANTS = {
     "fit": "`fit`, as `train` does",
@@ -156,7 +159,7 @@ def races(*, quick: bool = False) -> list[Race]:
     fashion = replace(grey, what="epoch", batch_size=64, recipe="d2l-fashion")
     return [
         _race("train-resnet20", "training ResNet-20, 128 images of 32x32", resnet20, (USUAL,), NCHW | COMPILED),
-        _race("train-resnet18", "training ResNet-18, 32 grey images of 96x96", grey, (USUAL,), NCHW),
+        _race("train-resnet18", "training ResNet-18, 32 grey images of 96x96", grey, (USUAL,), NCHW | GIVEN_BACK),
         _race("train-resnet50", "training ResNet-50, 16 images of 224x224", resnet50, (TORCHVISION,)),
         _race("train-resnet50-keras", f"training {like_theirs}", keras50, (APPLICATIONS,)),
         _race(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.backends import BACKENDS
-from shared.bench.contest import Outcome
+from shared.bench.contest import STEADY, Outcome
 from shared.bench.growth import Sweep, sweeps
 from shared.bench.profile import KINDS, OTHER
 from shared.bench.races import OURS
@@ -24,16 +24,21 @@ LOOKS = {"torch": (ORANGE, "o", "-"), "tf": (BLUE, "s", "--")}
 
 @dataclass(frozen=True)
 class Table:
-    """A title, the names of the columns, and rows of texts; the first column is text, the others are numbers."""
+    """A title, the names of the columns, and rows of texts; the first column is text, the others are numbers.
+
+    notes: sentences that stand below, like why somebody is missing.
+    """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
 
     def to_markdown(self) -> str:
         """Return the table as Markdown, without its title."""
         rule = ("---", *["---:"] * (len(self.columns) - 1))
-        return "\n".join(f"| {' | '.join(row)} |" for row in (self.columns, rule, *self.rows))
+        table = "\n".join(f"| {' | '.join(row)} |" for row in (self.columns, rule, *self.rows))
+        return "\n\n".join([table, *self.notes])
 
     def to_rich(self) -> Any:
         """Return the table for a terminal."""
@@ -41,7 +46,9 @@ class Table:
         from rich.markup import escape
         from rich.table import Table as Rich
 
+        notes = escape("\n".join(self.notes)) or None
         table = Rich(title=escape(self.title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        table.caption, table.caption_justify, table.caption_style = notes, "left", ""
         table.add_column(self.columns[0])
         for column in self.columns[1:]:
             table.add_column(column, justify="right")
@@ -60,17 +67,26 @@ def _megabytes(value: float) -> str:
 
 def race_table(outcome: Outcome, ceiling: dict[str, float]) -> Table:
     """Return what each contender of a race reached, and its ratio to the first one."""
-    rows = []
+    rows, notes = [], []
     for timing in outcome.timings:
         ratio, share = outcome.ratio(timing), timing.share(ceiling)
         if ratio is None:
-            rows.append((timing.label, f"left out: {timing.failed}", "", "", ""))
+            rows.append((timing.label, "left out", "", "", ""))
+            notes.append(f"{timing.label} is left out: {timing.failed}")
             continue
         spread = "1" if timing is outcome.reference else f"{ratio[0]:.2f} ({ratio[1]:.2f} to {ratio[2]:.2f})"
         used = "" if share is None else f"{share:.0%}"
         rows.append((timing.label, _rate(timing.rate), spread, _megabytes(timing.megabytes), used))
     title = outcome.race.title + (f" (images: {outcome.images})" if outcome.images else "")
-    return Table(title, ("who", "images/s", "times the first", "peak memory", "of the ceiling"), tuple(rows))
+    if outcome.unsteady:
+        notes.append(
+            f"Something else was at work: the rounds of {', '.join(outcome.unsteady)} differ by more than a factor of "
+            f"{STEADY:.0f}. Close it, and measure again."
+        )
+    first = outcome.reference.label if outcome.reference else "the first"
+    return Table(
+        title, ("who", "images/s", f"times {first}", "peak memory", "of the ceiling"), tuple(rows), tuple(notes)
+    )
 
 
 def summary_table(results: Results) -> Table:
@@ -197,12 +213,20 @@ def plot_speed(results: Results, path: Path | None = None) -> Any:
                 capsize=3,
                 markerfacecolor=colour if timing.job.who == "ours" else "white",
             )
-            part.annotate(f"{middle:.2f}", (high, place), xytext=(6, 0), textcoords="offset points", va="center")
+            part.annotate(
+                f"{middle:.2f}",
+                (high, place),
+                xytext=(6, 0),
+                textcoords="offset points",
+                va="center",
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},  # the line at 1 must not cross it
+            )
         part.axvline(1, color=GREY, linestyle=":")
         part.set_yticks(range(len(shown)), [timing.label.replace("`", "") for timing in shown])
         part.invert_yaxis()
         part.margins(x=0.2, y=0.12)
-        part.set_title("\n".join(textwrap.wrap(outcome.race.title, 55)), fontsize=10)
+        part.set_xlim(left=0)
+        part.set_title("\n".join(textwrap.wrap(outcome.race.title, 48)), fontsize=10)
         part.set_xlabel(f"images/s, times {shown[0].label}")
     figure.suptitle(
         "filled: the twins, empty: others; circles: PyTorch, squares: Keras; lines: lowest to highest round"
@@ -232,12 +256,18 @@ def plot_growth(results: Results, path: Path | None = None) -> Any:
             below.plot(values, [timing.megabytes for _, _, timing in points], label=BACKENDS[backend][2], **style)
             if backend == "torch":
                 work = [count * timing.job.batch_size for _, count, timing in points]
-                above.plot(values, [steps[-1] * each / work[-1] for each in work], ":", color=GREY, label="as the work")
+                above.plot(
+                    values,
+                    [steps[-1] * each / work[-1] for each in work],
+                    ":",
+                    color=GREY,
+                    label="as the multiply-adds",
+                )
         for part, unit in ((above, "ms for a training step"), (below, "peak memory in MB")):
             part.set_xlabel(sweep.axis)
             part.set_ylabel(unit)
-            part.set_ylim(bottom=0)
-            part.legend()
+            part.set_ylim(bottom=0, top=1.15 * part.get_ylim()[1])
+            part.legend(loc="upper left")
         above.set_title(sweep.title, fontsize=10)
     save_figure(figure, path)
     return figure

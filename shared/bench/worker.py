@@ -16,13 +16,15 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from shared.backends import BACKENDS
 from shared.batches import Batches
 from shared.bench.images import read_images
 from shared.bench.races import OURS, PEERS, TORCHVISION, USUAL, Job
+from shared.machine import keeping_memory
 from shared.recipe import Recipe, get_recipe
 from shared.run import Reporter, Run, Settings
 
@@ -137,6 +139,13 @@ def main(arguments: list[str]) -> None:
     job = Job(**json.loads(arguments[0]))
     out = sys.stdout
     sys.stdout = sys.stderr  # what a framework prints must not come between the answers
+    # As in `train`, but with a loop of its own; peers do what people would get from them.
+    with keeping_memory() if job.who == OURS and job.what == "train" and job.keep_memory else nullcontext():
+        serve(job, out)
+
+
+def serve(job: Job, out: TextIO) -> None:
+    """Answer each line of the standard input on `out`."""
     pieces = work(job)
     for line in sys.stdin:
         command, *values = line.split()
