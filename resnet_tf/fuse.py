@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from resnet_tf.layers import deep_graphs, layer_name
-from resnet_tf.weights import get_weights, set_weights
+from resnet_tf.weights import check_model, get_weights, set_weights
 from shared.errors import InputError
 from shared.folding import fold, folded_norms
 
@@ -18,6 +18,7 @@ def fuse(model: keras.Model) -> keras.Model:
     Its convolutions have a bias, and the BatchNorms behind them are gone. It cannot be trained on as if it were the
     network, and it has no `spec`. Raises `InputError` for another kind of model.
     """
+    check_model(model)
     if not hasattr(model, "spec"):
         raise InputError(f"fuse takes a network of create_model, not a {type(model).__name__}, or one that is fused")
     pairs = {layer_name(conv): layer_name(norm) for conv, norm in folded_norms(model.spec).items()}

@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from shared.backends import check_framework
 from shared.errors import InputError, WeightsError
 from shared.files import replacing
 from shared.foreign import read_weights, spec_of
@@ -37,8 +38,7 @@ def torch_name(model: keras.Model, name: str) -> str:
 
 def check_model(model: keras.Model) -> None:
     """Raise `InputError` for what is no Keras model."""
-    if not isinstance(model, keras.Model):
-        raise InputError(f"this is no Keras model but a {type(model).__module__}.{type(model).__name__}")
+    check_framework(model, "tf")
 
 
 def canonical_variables(model: keras.Model) -> dict[str, tuple[keras.Variable, tuple[int, ...]]]:

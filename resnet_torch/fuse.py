@@ -6,7 +6,7 @@ import copy
 
 from torch import nn
 
-from resnet_torch.weights import get_weights, set_weights
+from resnet_torch.weights import check_model, get_weights, set_weights
 from shared.errors import InputError
 from shared.folding import fold, folded_norms
 
@@ -17,6 +17,7 @@ def fuse(model: nn.Module) -> nn.Module:
     Its convolutions have a bias, and the BatchNorms behind them are gone (`nn.Identity`). It is in eval mode; it cannot
     be trained on as if it were the network, and it has no `spec`. Raises `InputError` for another kind of model.
     """
+    check_model(model)
     if not hasattr(model, "spec"):
         raise InputError(f"fuse takes a network of create_model, not a {type(model).__name__}, or one that is fused")
     fused = copy.deepcopy(model).eval()
