@@ -30,9 +30,10 @@ VARIABLES = {
 
 def torch_name(model: keras.Model, name: str) -> str:
     """Return the PyTorch name of the layer `name`, also where Keras' PyTorch backend made dots into "_"."""
-    if keras.backend.backend() != "torch" or not hasattr(model, "spec"):
+    spec = getattr(model, "spec", None) or getattr(model, "fused_from", None)
+    if keras.backend.backend() != "torch" or spec is None:
         return name
-    back = {row.name.replace(".", "_"): row.name for row in layer_table(model.spec)}
+    back = {row.name.replace(".", "_"): row.name for row in layer_table(spec)}
     return back.get(name, name)
 
 

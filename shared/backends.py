@@ -19,7 +19,8 @@ from shared.versions import install_command, is_installed
 if TYPE_CHECKING:
     from shared.weights import Arrays, LoadReport
 
-#: Backend name -> (package of ours, the modules it needs, what people call it). A third framework is one line more, here and in `MODELS`.
+#: Backend name -> (package of ours, the modules it needs, what people call it).
+#: A third framework is one line more, here and in `MODELS`.
 BACKENDS = {
     "torch": ("resnet_torch", ("torch",), "PyTorch"),
     "tf": ("resnet_tf", ("tensorflow", "keras"), "Keras"),
@@ -217,6 +218,12 @@ def check_rate(learning_rate: Any) -> None:
     """Raise `InputError` unless the learning rate is a finite number."""
     if not isinstance(learning_rate, int | float | np.number) or not np.isfinite(learning_rate):
         raise InputError(f"learning_rate is {learning_rate!r}; allowed is a finite number")
+
+
+def check_trainable(trainable: bool) -> None:
+    """Raise `InputError` for a model of which nothing is trainable."""
+    if not trainable:
+        raise InputError("no parameter of this model is trainable, so there are no gradients; is it a fused network?")
 
 
 def random_images(spec: ResNetSpec, input_size: int, batch: int, seed: int) -> NDArray[np.float64]:

@@ -539,7 +539,7 @@ TWIN_CASES: list[Case] = [
         "wanted are 2 whole numbers",
     ),
     ("fuse", "no model", lambda g: g.twin.fuse("resnet18"), "this is no .* model but a builtins.str"),
-    ("fuse", "twice", lambda g: g.twin.fuse(g.twin.fuse(g.model)), "one that is fused"),
+    ("fuse", "twice", lambda g: g.twin.fuse(g.twin.fuse(g.model)), "is fused already"),
     ("layer_rows", "no model", lambda g: g.twin.layer_rows(1), "this is no"),
     ("layer_rows", "size", lambda g: g.twin.layer_rows(g.model, 2), "input_size is 2"),
     ("printout", "no model", lambda g: g.twin.printout("x"), "this is no"),
