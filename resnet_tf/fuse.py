@@ -7,20 +7,20 @@ from typing import Any
 import keras
 
 from resnet_tf.layers import deep_graphs, layer_name
-from resnet_tf.weights import get_weights, set_weights
-from shared.errors import InputError
-from shared.folding import fold, folded_norms
+from resnet_tf.weights import check_model, get_weights, set_weights
+from shared.folding import fold, folded_norms, spec_to_fold
 
 
 def fuse(model: keras.Model) -> keras.Model:
     """Return a copy of a network of ours for inference, with the same logits from fewer operations.
 
-    Its convolutions have a bias, and the BatchNorms behind them are gone. It cannot be trained on as if it were the
-    network, and it has no `spec`. Raises `InputError` for another kind of model.
+    Its convolutions have a bias, and the BatchNorms behind them are gone: its name ends in `_fused`. It is frozen: no
+    variable is trainable, so nobody trains it without BatchNorm unawares. In place of `spec` it has `fused_from`.
+    Raises `InputError` for a fused network, and any other model.
     """
-    if not hasattr(model, "spec"):
-        raise InputError(f"fuse takes a network of create_model, not a {type(model).__name__}, or one that is fused")
-    pairs = {layer_name(conv): layer_name(norm) for conv, norm in folded_norms(model.spec).items()}
+    check_model(model)
+    spec = spec_to_fold(model)
+    pairs = {layer_name(conv): layer_name(norm) for conv, norm in folded_norms(spec).items()}
     norms = set(pairs.values())
 
     def clone(layer: keras.Layer) -> keras.Layer:
@@ -31,6 +31,9 @@ def fuse(model: keras.Model) -> keras.Model:
         return inputs[0] if layer.name in norms else layer(*inputs, **options)
 
     with deep_graphs():
-        fused = keras.models.clone_model(model, clone_function=clone, call_function=call)
-    set_weights(fused, fold(model.spec, get_weights(model)))
+        copy = keras.models.clone_model(model, clone_function=clone, call_function=call)
+        fused = keras.Model(copy.inputs[0], copy.outputs[0], name=f"{model.name}_fused")
+    fused.fused_from = spec
+    set_weights(fused, fold(spec, get_weights(model)))
+    fused.trainable = False
     return fused

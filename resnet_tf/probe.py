@@ -9,7 +9,7 @@ import numpy as np
 
 from resnet_tf.layers import deep_graphs
 from resnet_tf.weights import canonical_variables, check_model, to_canonical, torch_name
-from shared.backends import Trace, check_images, check_labels, check_rate
+from shared.backends import Trace, check_images, check_labels, check_rate, check_trainable
 from shared.errors import InputError
 
 
@@ -66,6 +66,7 @@ def trace(
     inputs = _check(model, inputs)
     if labels is not None:  # before the pass, which in training mode moves statistics
         labels = check_labels(labels, len(inputs), model.outputs[0].shape[-1])
+        check_trainable(bool(model.trainable_variables))
     watched = {}
     if activations:
         for operation in model.operations:

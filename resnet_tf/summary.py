@@ -36,15 +36,16 @@ def layer_rows(model: keras.Model, input_size: int | None = None) -> list[ModelR
     for operation in model.operations:
         if isinstance(operation, keras.layers.InputLayer):
             continue
-        trainable = getattr(operation, "trainable_weights", [])
-        frozen = getattr(operation, "non_trainable_weights", [])
+        weights = getattr(operation, "weights", [])
+        # Not by `trainable_weights`: a layer that is frozen still has parameters.
+        buffers = sum(math.prod(weight.shape) for weight in weights if weight.name.startswith("moving_"))
         rows.append(
             ModelRow(
                 name=torch_name(model, operation.name),
                 kind=type(operation).__name__,
                 output_shape=tuple(operation.output.shape[1:]),
-                parameters=sum(math.prod(weight.shape) for weight in trainable),
-                buffers=sum(math.prod(weight.shape) for weight in frozen),
+                parameters=sum(math.prod(weight.shape) for weight in weights) - buffers,
+                buffers=buffers,
             )
         )
     return rows

@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from shared.backends import check_framework
 from shared.errors import InputError, WeightsError
 from shared.files import replacing
 from shared.foreign import read_weights, spec_of
@@ -29,16 +30,16 @@ VARIABLES = {
 
 def torch_name(model: keras.Model, name: str) -> str:
     """Return the PyTorch name of the layer `name`, also where Keras' PyTorch backend made dots into "_"."""
-    if keras.backend.backend() != "torch" or not hasattr(model, "spec"):
+    spec = getattr(model, "spec", None) or getattr(model, "fused_from", None)
+    if keras.backend.backend() != "torch" or spec is None:
         return name
-    back = {row.name.replace(".", "_"): row.name for row in layer_table(model.spec)}
+    back = {row.name.replace(".", "_"): row.name for row in layer_table(spec)}
     return back.get(name, name)
 
 
 def check_model(model: keras.Model) -> None:
     """Raise `InputError` for what is no Keras model."""
-    if not isinstance(model, keras.Model):
-        raise InputError(f"this is no Keras model but a {type(model).__module__}.{type(model).__name__}")
+    check_framework(model, "tf")
 
 
 def canonical_variables(model: keras.Model) -> dict[str, tuple[keras.Variable, tuple[int, ...]]]:

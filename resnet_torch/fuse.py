@@ -6,27 +6,32 @@ import copy
 
 from torch import nn
 
-from resnet_torch.weights import get_weights, set_weights
-from shared.errors import InputError
-from shared.folding import fold, folded_norms
+from resnet_torch.weights import check_model, get_weights, set_weights
+from shared.folding import fold, folded_norms, spec_to_fold
+
+
+class Folded(nn.Identity):
+    """Stands where a BatchNorm was that is folded into the convolution in front of it."""
 
 
 def fuse(model: nn.Module) -> nn.Module:
     """Return a copy of a network of ours for inference, with the same logits from fewer operations.
 
-    Its convolutions have a bias, and the BatchNorms behind them are gone (`nn.Identity`). It is in eval mode; it cannot
-    be trained on as if it were the network, and it has no `spec`. Raises `InputError` for another kind of model.
+    Its convolutions have a bias, and the BatchNorms behind them are gone: `print` shows `Folded()`. It is in eval mode
+    and frozen: no parameter asks for a gradient, so nobody trains it without BatchNorm unawares. In place of `spec` it
+    has `fused_from`. Raises `InputError` for a fused network, and any other model.
     """
-    if not hasattr(model, "spec"):
-        raise InputError(f"fuse takes a network of create_model, not a {type(model).__name__}, or one that is fused")
+    check_model(model)
+    spec = spec_to_fold(model)
     fused = copy.deepcopy(model).eval()
-    for conv_name, norm_name in folded_norms(model.spec).items():
+    for conv_name, norm_name in folded_norms(spec).items():
         conv = fused.get_submodule(conv_name)
         fused.set_submodule(conv_name, _with_bias(conv))
-        fused.set_submodule(norm_name, nn.Identity())
-    set_weights(fused, fold(model.spec, get_weights(model)))
+        fused.set_submodule(norm_name, Folded())
+    set_weights(fused, fold(spec, get_weights(model)))
     del fused.spec
-    return fused
+    fused.fused_from = spec  # type: ignore[assignment]
+    return fused.requires_grad_(False)
 
 
 def _with_bias(conv: nn.Module) -> nn.Conv2d:

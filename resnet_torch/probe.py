@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 
 from resnet_torch.weights import check_model
-from shared.backends import Trace, check_images, check_labels, check_rate
+from shared.backends import Trace, check_images, check_labels, check_rate, check_trainable
 
 
 def _check(model: nn.Module, inputs: np.ndarray, axes: str = "N, C, H, W") -> np.ndarray:
@@ -103,6 +103,7 @@ def trace(
     inputs = _check(model, inputs)
     if labels is not None:  # before the pass, which in training mode moves statistics
         labels = check_labels(labels, len(inputs), getattr(getattr(model, "spec", None), "num_classes", None))
+        check_trainable(any(parameter.requires_grad for parameter in model.parameters()))
     seen: dict[str, Tensor] = {}
     handles = watch(model, lambda name, _, output: seen.__setitem__(name, output)) if activations else []
     try:

@@ -26,11 +26,9 @@ def layer_rows(model: nn.Module, input_size: int | None = None) -> list[ModelRow
     on its way through the model. The sum at the end of a block has a row too, of kind "+".
     """
     check_model(model)
-    if not hasattr(model, "spec"):
-        raise InputError(
-            f"layer_rows takes a network of create_model, not a {type(model).__name__}, or one that is fused"
-        )
-    spec: ResNetSpec = model.spec  # type: ignore[assignment]
+    spec = getattr(model, "spec", None) or getattr(model, "fused_from", None)
+    if not isinstance(spec, ResNetSpec):
+        raise InputError(f"layer_rows takes a network of create_model; this one is of the class {type(model).__name__}")
     size = spec.input_size if input_size is None else input_size
     spec.check_input_size(size)
     rows: list[ModelRow] = []

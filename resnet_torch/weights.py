@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from shared.errors import InputError, WeightsError
+from shared.backends import check_framework
+from shared.errors import WeightsError
 from shared.files import check_readable, replacing
 from shared.foreign import read_weights, spec_of
 from shared.weights import Arrays, LoadReport, fit, write_safetensors
@@ -20,8 +21,7 @@ from shared.weights import Arrays, LoadReport, fit, write_safetensors
 
 def check_model(model: nn.Module) -> None:
     """Raise `InputError` for what is no PyTorch model."""
-    if not isinstance(model, nn.Module):
-        raise InputError(f"this is no PyTorch model but a {type(model).__module__}.{type(model).__name__}")
+    check_framework(model, "torch")
 
 
 def _entries(model: nn.Module) -> dict[str, torch.Tensor]:

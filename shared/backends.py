@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +19,14 @@ from shared.versions import install_command, is_installed
 if TYPE_CHECKING:
     from shared.weights import Arrays, LoadReport
 
-#: Backend name -> (package of ours, the modules it needs, what people call it). A third framework is one line more.
+#: Backend name -> (package of ours, the modules it needs, what people call it).
+#: A third framework is one line more, here and in `MODELS`.
 BACKENDS = {
     "torch": ("resnet_torch", ("torch",), "PyTorch"),
     "tf": ("resnet_tf", ("tensorflow", "keras"), "Keras"),
 }
+#: Backend name -> module and name of the class of its models. Keras' own are PyTorch's too where it runs on PyTorch.
+MODELS = {"tf": ("keras", "Model"), "torch": ("torch.nn", "Module")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +113,33 @@ class Backend(Protocol):
         """Return the devices that the framework sees, in words."""
 
 
+def framework_of(model: Any) -> str | None:
+    """Return the name of the backend whose model this is, or None.
+
+    Loads no framework: whoever has a model of it has loaded it.
+    """
+    for name, (module, base) in MODELS.items():
+        found = getattr(sys.modules.get(module), base, None)
+        if found is not None and isinstance(model, found):
+            return name
+    return None
+
+
+def check_framework(model: Any, name: str) -> None:
+    """Raise `InputError` unless this is a model of backend `name`."""
+    found = framework_of(model)
+    if found == name:
+        return
+    package, _, title = BACKENDS[name]
+    kind = f"{type(model).__module__}.{type(model).__name__}"
+    if found is None:
+        raise InputError(f"this is no {title} model but a {kind}; {package}.create_model makes one")
+    other, _, other_title = BACKENDS[found]
+    raise InputError(
+        f"this is a {other_title} model ({kind}), and {package} takes {title} models: use {other} for this one"
+    )
+
+
 def missing_modules(name: str) -> list[str]:
     """Return the modules that backend `name` needs and that are not installed."""
     return [module for module in BACKENDS[name][1] if not is_installed(module)]
@@ -187,6 +218,12 @@ def check_rate(learning_rate: Any) -> None:
     """Raise `InputError` unless the learning rate is a finite number."""
     if not isinstance(learning_rate, int | float | np.number) or not np.isfinite(learning_rate):
         raise InputError(f"learning_rate is {learning_rate!r}; allowed is a finite number")
+
+
+def check_trainable(trainable: bool) -> None:
+    """Raise `InputError` for a model of which nothing is trainable."""
+    if not trainable:
+        raise InputError("no parameter of this model is trainable, so there are no gradients; is it a fused network?")
 
 
 def random_images(spec: ResNetSpec, input_size: int, batch: int, seed: int) -> NDArray[np.float64]:

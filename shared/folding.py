@@ -14,9 +14,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.errors import InputError
 from shared.spec import ResNetSpec
 from shared.table import layer_table
 from shared.weights import Arrays
+
+
+def spec_to_fold(model: Any) -> ResNetSpec:
+    """Return the spec of a network that `create_model` made; raise `InputError` for any other, and a fused one."""
+    if hasattr(model, "fused_from"):
+        raise InputError(
+            "this network is fused already; fuse takes the one that create_model made, and leaves it as it is"
+        )
+    spec = vars(model).get("spec")  # not `getattr`: the wrapper that torch.compile returns passes on what it wraps
+    if not isinstance(spec, ResNetSpec):
+        raise InputError(
+            f"fuse takes a network as create_model returns it; this one is of the class {type(model).__name__}"
+        )
+    return spec
 
 
 def folded_norms(spec: ResNetSpec) -> dict[str, str]:

@@ -20,7 +20,7 @@ from shared.files import check_readable, check_unpacked, check_writable
 from shared.spec import ResNetSpec
 from shared.table import weight_shapes
 from shared.versions import install_command
-from shared.weights import Arrays, fit, read_metadata, read_safetensors, recognise, write_safetensors
+from shared.weights import Arrays, fit, is_fused, read_metadata, read_safetensors, recognise, write_safetensors
 
 TORCH_SUFFIXES = (".pth", ".pt", ".th", ".tar", ".bin")
 READABLE = (*TORCH_SUFFIXES, ".safetensors", ".keras", ".h5")
@@ -208,6 +208,11 @@ def spec_of(model: Any, arrays: Arrays) -> ResNetSpec:
     spec = getattr(model, "spec", None)
     if isinstance(spec, ResNetSpec):
         return spec
+    if is_fused(arrays):
+        raise WeightsError(
+            "a fused network (convolutions with a bias, no BatchNorm) is not saved: save the original, and fuse it "
+            "again after loading"
+        )
     found = recognise(arrays)
     if not found:
         raise WeightsError("the model has no `spec` and its weights fit no network of the catalog")
@@ -226,6 +231,11 @@ def choose_spec(found: ForeignWeights, path: str | Path, model: str | None) -> R
         return base
     if found.specs:
         fit(weight_shapes(found.specs[0]), found.arrays)  # a file's own metadata may lie
+    if is_fused(found.arrays):
+        raise WeightsError(
+            f"{path} holds a fused network (convolutions with a bias, no BatchNorm), which fits none of the catalog: "
+            "take the weights of the original"
+        )
     if not found.specs:
         raise WeightsError(
             f"{path}: the {len(found.arrays)} arrays fit no network of the catalog; name one with --model to see "

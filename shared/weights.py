@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -136,6 +136,14 @@ def _array(name: str, values: Any) -> NDArray[Any]:
         raise WeightsError(f"{name} is no array ({error})") from error
 
 
+def is_fused(names: Container[str]) -> bool:
+    """Say whether these are the names of the weights of a network that went through `fuse`.
+
+    In each of ours the first block has a BatchNorm bn2, and in each fused one the convolution before it has its bias.
+    """
+    return "layer1.0.conv1.bias" in names and "layer1.0.bn2.weight" not in names
+
+
 def fit(
     expected: Mapping[str, Shape],
     arrays: Mapping[str, NDArray[Any]],
@@ -173,6 +181,8 @@ def fit(
     if strict and problems:
         head = all(name in HEAD for name in (*missing, *unexpected, *misshapen))
         hint = " (only the last layer differs: new_head=True keeps the model's own)" if head else ""
+        if is_fused(arrays) != is_fused(expected):
+            hint = f" (of the two, only {'the model is' if is_fused(expected) else 'the weights are'} fused)"
         raise WeightsError(f"the weights do not fit the model{hint}: " + "; ".join(problems))
     if not good:
         raise WeightsError(f"none of the {len(arrays)} arrays fits the model")

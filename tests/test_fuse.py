@@ -7,10 +7,10 @@ import pytest
 
 from shared.backends import random_images
 from shared.catalog import SPECS, get_spec
-from shared.errors import InputError
+from shared.errors import InputError, WeightsError
 from shared.folding import fold, folded_norms
-from shared.table import layer_table
-from shared.weights import lively_weights
+from shared.table import layer_table, weight_shapes
+from shared.weights import is_fused, lively_weights
 
 #: One network of each kind: basic, bottleneck, option A, pre-activation, biased, plain, another shortcut.
 NAMES = [
@@ -94,10 +94,125 @@ def test_folding_by_hand():
 
 
 def test_fuse_refuses_what_it_does_not_know(torch_twin, keras_twin):
-    from torch import nn
+    import keras
+    import torch
 
-    with pytest.raises(InputError, match="not a Sequential"):
-        torch_twin.fuse(nn.Sequential())
-    fused = keras_twin.fuse(keras_twin.create_model("resnet8_digits", seed=0))
-    with pytest.raises(InputError, match="or one that is fused"):
-        keras_twin.fuse(fused)
+    wrapped = torch.compile(torch_twin.create_model("resnet8_digits", seed=0), backend="eager")
+    for twin, model in ((torch_twin, torch.nn.Sequential()), (torch_twin, wrapped), (keras_twin, keras.Sequential())):
+        words = f"takes a network as create_model returns it; this one is of the class {type(model).__name__}"
+        with pytest.raises(InputError, match=words):
+            twin.fuse(model)
+
+
+def test_a_fused_network_is_not_fused_again(twin):
+    fused = twin.fuse(twin.create_model("resnet8_digits", seed=0))
+    with pytest.raises(InputError, match="this network is fused already"):
+        twin.fuse(fused)
+
+
+@pytest.mark.parametrize("name", ["resnet8_digits", "preact_resnet18"])
+def test_a_fused_network_is_not_saved_and_its_weights_are_not_mixed_up(twin, tmp_path, name):
+    spec, weights = small(name)
+    model = twin.create_model(spec)
+    fused = twin.fuse(model)
+    with pytest.raises(WeightsError, match=r"a fused network .* is not saved: save the original, and fuse it again"):
+        twin.save_weights(fused, tmp_path / "fused.safetensors")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(WeightsError, match="only the weights are fused"):
+        twin.set_weights(model, twin.get_weights(fused))
+    with pytest.raises(WeightsError, match="only the model is fused"):
+        twin.set_weights(fused, weights)
+
+
+def test_a_file_of_a_fused_network_is_called_so(torch_twin, call, tmp_path):
+    torch_twin.write_native(torch_twin.fuse(torch_twin.create_model("resnet8_digits", seed=0)), tmp_path / "fused.pth")
+    result = call("convert", "fused.pth", "out.safetensors")
+    assert result.returncode == 2
+    assert "fused.pth holds a fused network" in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_weights_are_called_fused_only_if_they_are(name):
+    shapes = weight_shapes(SPECS[name])
+    assert not is_fused(shapes)
+    norms = tuple(folded_norms(SPECS[name]).values())
+    left = {key for key in shapes if key.rpartition(".")[0] not in norms}
+    assert is_fused(left | {f"{conv}.bias" for conv in folded_norms(SPECS[name])})
+
+
+def test_a_fused_network_shows_that_it_is_one(torch_twin, keras_twin):
+    models = [twin.fuse(twin.create_model("resnet8_digits", seed=0)) for twin in (torch_twin, keras_twin)]
+    assert "(bn1): Folded()" in torch_twin.printout(models[0])
+    assert 'Model: "resnet8_digits_fused"' in keras_twin.printout(models[1])
+    assert "Trainable params: 0" in keras_twin.printout(models[1])
+    torch_rows, keras_rows = (
+        {row.name: (row.parameters, row.buffers) for row in twin.layer_rows(model) if row.parameters}
+        for twin, model in zip((torch_twin, keras_twin), models, strict=True)
+    )
+    assert torch_rows == keras_rows
+    assert torch_rows["conv1"] == (3 * 3 * 16 + 16, 0)
+
+
+def test_a_fused_network_says_at_once_that_it_is_not_trained(twin):
+    spec, _ = small("preact_resnet18")
+    fused = twin.fuse(twin.create_model(spec, seed=0))
+    images = twin.from_nhwc(random_images(spec, spec.input_size, 2, 0), fused)
+    before = twin.get_weights(fused)
+    with pytest.raises(InputError, match="no parameter of this model is trainable"):
+        twin.train_step(fused, images, np.array([0, 1]), 0.1)
+    if twin.TITLE == "Keras":
+        import keras
+
+        fused.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        with pytest.warns(UserWarning, match="does not have any trainable weights"):
+            fused.fit(images, np.array([0, 1]), verbose=0)
+    else:
+        import torch
+
+        with pytest.raises(RuntimeError, match="does not require grad"):
+            fused(torch.as_tensor(images)).sum().backward()
+    after = twin.get_weights(fused)
+    assert all(np.array_equal(after[key], array) for key, array in before.items())
+
+
+def test_a_fused_keras_model_is_saved_and_loaded_whole(keras_twin, tmp_path):
+    import keras
+
+    spec, weights = small("resnet8_digits")
+    model = keras_twin.create_model(spec)
+    keras_twin.set_weights(model, weights)
+    keras_twin.write_native(keras_twin.fuse(model), tmp_path / "fused.keras")
+    loaded = keras.models.load_model(tmp_path / "fused.keras")
+    assert (loaded.name, loaded.trainable_variables) == ("resnet8_digits_fused", [])
+    images = random_images(spec, spec.input_size, 2, 0)
+    assert np.abs(keras_twin.forward(loaded, images) - keras_twin.forward(model, images)).max() < 1e-4
+    with pytest.raises(WeightsError, match="a fused network"):
+        keras_twin.save_weights(loaded, tmp_path / "fused.safetensors")
+
+
+def test_fuse_on_keras_pytorch_backend(keras_twin, run_python):
+    """There a layer's name has no dots, and the names of the weights have."""
+    pytest.importorskip("torch", reason="torch is not installed")
+    code = (
+        "import numpy as np, resnet_tf as r\n"
+        "model = r.create_model('resnet8_digits', seed=0); fused = r.fuse(model)\n"
+        "images = np.random.default_rng(0).random((2, 8, 8, 1))\n"
+        "print(np.abs(r.forward(fused, images) - r.forward(model, images)).max())\n"
+        "assert 'layer1.0.conv1.bias' in r.get_weights(fused)"
+    )
+    result = run_python(code, KERAS_BACKEND="torch")
+    assert result.returncode == 0, result.stderr
+    assert float(result.stdout) < 1e-5
+
+
+@pytest.mark.slow
+def test_a_fused_network_can_be_compiled(torch_twin):
+    import torch
+
+    spec, weights = small("resnet8_digits")
+    model = torch_twin.create_model(spec)
+    torch_twin.set_weights(model, weights)
+    images = torch_twin.from_nhwc(random_images(spec, spec.input_size, 2, 0), model)
+    with torch.inference_mode():
+        found = torch.compile(torch_twin.fuse(model), backend="aot_eager")(torch.as_tensor(images)).numpy()
+    assert np.abs(found - torch_twin.forward(model, images)).max() < 1e-4

@@ -538,8 +538,8 @@ TWIN_CASES: list[Case] = [
         lambda g: g.twin.train_step(g.model, g.inputs(), np.array([0]), 0.1),
         "wanted are 2 whole numbers",
     ),
-    ("fuse", "no model", lambda g: g.twin.fuse("resnet18"), "fuse takes a network of create_model"),
-    ("fuse", "twice", lambda g: g.twin.fuse(g.twin.fuse(g.model)), "one that is fused"),
+    ("fuse", "no model", lambda g: g.twin.fuse("resnet18"), "this is no .* model but a builtins.str"),
+    ("fuse", "twice", lambda g: g.twin.fuse(g.twin.fuse(g.model)), "is fused already"),
     ("layer_rows", "no model", lambda g: g.twin.layer_rows(1), "this is no"),
     ("layer_rows", "size", lambda g: g.twin.layer_rows(g.model, 2), "input_size is 2"),
     ("printout", "no model", lambda g: g.twin.printout("x"), "this is no"),
@@ -672,7 +672,7 @@ CASES: list[Case] = [
 ]
 #: These need both twins.
 BOTH_CASES: list[Case] = [
-    ("compare_models", "swapped", lambda g: compare_models(TINY, *models()[::-1], 8), "this is no"),
+    ("compare_models", "swapped", lambda g: compare_models(TINY, *models()[::-1], 8), "this is a Keras model"),
     ("compare_models", "size", lambda g: compare_models(TINY, *models(), 9), "was built for 8 pixels"),
     ("examine", "layout", lambda g: examine(TINY, *models(), np.ones((1, 8, 8, 1)), np.ones((1, 8, 8, 1))), "channels"),
     ("examine", "rank", lambda g: examine(TINY, *models(), np.ones(8), np.ones(8)), "the images for PyTorch"),
@@ -690,6 +690,23 @@ BOTH_CASES: list[Case] = [
     ),
     ("train", "output", lambda g: train(get_recipe("quick"), output=g.bad / "text.png"), "something is there"),
     ("train", "data", lambda g: train(get_recipe("quick"), output=g.place / "run", data=dataset()), "fewer than one"),
+]
+
+
+#: Every function that takes a model, called with one of the other framework: the likeliest mistake among twins.
+OTHER_CASES: list[tuple[str, Callable[[Any, Any, Path], Any]]] = [
+    ("get_weights", lambda twin, other, _: twin.get_weights(other)),
+    ("set_weights", lambda twin, other, _: twin.set_weights(other, initial_weights(TINY, 0))),
+    ("save_weights", lambda twin, other, place: twin.save_weights(other, place / "w.safetensors")),
+    ("load_weights", lambda twin, other, _: twin.load_weights(other, ASSETS / "resnet8_digits.safetensors")),
+    ("write_native", lambda twin, other, place: twin.write_native(other, place / "w.keras")),
+    ("from_nhwc", lambda twin, other, _: twin.from_nhwc(np.ones((2, 8, 8, 1)), other)),
+    ("forward", lambda twin, other, _: twin.forward(other, np.ones((2, 8, 8, 1)))),
+    ("trace", lambda twin, other, _: twin.trace(other, np.ones((2, 8, 8, 1)))),
+    ("train_step", lambda twin, other, _: twin.train_step(other, np.ones((2, 8, 8, 1)), np.zeros(2, int), 0.1)),
+    ("fuse", lambda twin, other, _: twin.fuse(other)),
+    ("layer_rows", lambda twin, other, _: twin.layer_rows(other)),
+    ("printout", lambda twin, other, _: twin.printout(other)),
 ]
 
 
@@ -742,6 +759,25 @@ def test_a_function_answers_with_one_line(monkeypatch, tmp_path, bad, case):
 @pytest.mark.parametrize("case", BOTH_CASES, ids=name_of)
 def test_a_function_of_both_twins_answers_with_one_line(torch_twin, keras_twin, tmp_path, bad, case):
     answers(case, Given(bad, tmp_path))
+
+
+@pytest.mark.parametrize(("name", "call_it"), OTHER_CASES, ids=[name for name, _ in OTHER_CASES])
+@pytest.mark.parametrize("side", BACKENDS)
+def test_a_model_of_the_other_framework_is_named_and_where_it_belongs(
+    torch_twin, keras_twin, tiny_models, tmp_path, side, name, call_it
+):
+    twin, other = (torch_twin, keras_twin) if side == "torch" else (keras_twin, torch_twin)
+    model = tiny_models.setdefault(other.__name__, other.create_model(TINY, seed=0))
+    with pytest.raises(InputError) as caught:
+        call_it(twin, model, tmp_path)
+    words = rf"this is a {other.TITLE} model \(.*\), and {twin.__name__} takes .*: use {other.__name__} for this one"
+    assert re.fullmatch(words, str(caught.value))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_function_that_takes_a_model_was_handed_one_of_the_other_framework(twin):
+    takes = {name for name in twin.__all__ if "model" in getattr(getattr(twin, name), "__annotations__", {})}
+    assert takes == {name for name, _ in OTHER_CASES}
 
 
 @pytest.mark.parametrize(

@@ -344,7 +344,7 @@ def test_what_cannot_be_looked_at_is_said_in_one_line(look, torch_twin, keras_tw
         look(SPEC, labels=np.array([1, 77]))
     with pytest.raises(InputError, match="labels are"):
         look(SPEC, labels=np.array([1, 2, 3]))
-    with pytest.raises(InputError, match="this is no PyTorch model but a keras"):
+    with pytest.raises(InputError, match=r"this is a Keras model .*: use resnet_tf"):
         look(SPEC, lambda torch_model, keras_model: (keras_model, torch_model))
     seen = look(get_spec(SPEC, depths=(2, 2, 2, 2)), lambda t, k: None)
     assert seen.equal

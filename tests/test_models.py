@@ -213,6 +213,17 @@ def test_the_keras_twin_also_runs_on_keras_other_backends(keras_twin, tmp_path, 
     assert float(error) < 1e-5
 
 
+def test_a_keras_model_on_the_pytorch_backend_is_no_pytorch_model(keras_twin, run_python):
+    """There it is an `nn.Module` as well, whose `state_dict()` holds other names."""
+    pytest.importorskip("torch", reason="torch is not installed")
+    code = (
+        "import resnet_tf, resnet_torch\n"
+        "try: resnet_torch.get_weights(resnet_tf.create_model('resnet8_digits'))\n"
+        "except ValueError as error: print(error)"
+    )
+    assert "use resnet_tf for this one" in run_python(code, KERAS_BACKEND="torch").stdout
+
+
 def test_gradients_on_another_keras_backend_are_refused_with_the_reason(keras_twin, run_python):
     pytest.importorskip("torch", reason="torch is not installed")
     code = (

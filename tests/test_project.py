@@ -76,11 +76,13 @@ def test_the_tolerances_of_the_readme_are_those_of_verify():
 
 def test_the_python_of_the_readme_runs(run_python, torch_twin, keras_twin):
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     result = run_python("\n".join(blocks))
     assert result.returncode == 0, result.stderr
     assert "✓ resnet18 at 224x224" in result.stdout
     (line,) = [line for line in result.stdout.splitlines() if line.startswith("largest difference of the logits")]
+    assert float(line.split()[-1]) < 1e-4
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("largest difference after fuse")]
     assert float(line.split()[-1]) < 1e-4
 
 

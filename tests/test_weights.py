@@ -102,9 +102,9 @@ def test_arrays_that_are_no_real_numbers_are_refused(twin, value):
 
 def test_a_model_of_the_other_framework_and_other_mistakes_are_said_in_one_line(torch_twin, keras_twin):
     torch_model, keras_model = torch_twin.create_model(TINY, seed=0), keras_twin.create_model(TINY, seed=0)
-    with pytest.raises(InputError, match="this is no PyTorch model but a keras"):
+    with pytest.raises(InputError, match=r"this is a Keras model .*: use resnet_tf"):
         torch_twin.get_weights(keras_model)
-    with pytest.raises(InputError, match="this is no Keras model but a resnet_torch"):
+    with pytest.raises(InputError, match=r"this is a PyTorch model .*: use resnet_torch"):
         keras_twin.set_weights(torch_model, {})
     with pytest.raises(InputError, match="the weights are a list; wanted is a dict"):
         torch_twin.set_weights(torch_model, keras_model.get_weights())
