@@ -49,6 +49,11 @@ class Timing:
         """The median of images a second."""
         return statistics.median(self.rates) if self.rates else 0.0
 
+    @property
+    def steady(self) -> bool:
+        """Whether the fastest round is at most `STEADY` times as fast as the slowest; else the numbers mean little."""
+        return not self.rates or max(self.rates) <= STEADY * min(self.rates)
+
     def share(self, ceiling: dict[str, float]) -> float | None:
         """Return how much of the machine's speed in matrix products the network's arithmetic uses, from 0 to 1.
 
@@ -73,13 +78,6 @@ class Outcome:
     def reference(self) -> Timing | None:
         """The first contender that has times: the one that the others are compared with."""
         return next((timing for timing in self.timings if timing.rates), None)
-
-    @property
-    def unsteady(self) -> list[str]:
-        """The contenders whose fastest round is more than `STEADY` times their slowest: their numbers mean little."""
-        return [
-            timing.label for timing in self.timings if timing.rates and max(timing.rates) > STEADY * min(timing.rates)
-        ]
 
     def ratio(self, timing: Timing) -> tuple[float, float, float] | None:
         """Return median, lowest and highest of this contender's speed over the reference's, round by round."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,16 @@ def _megabytes(value: float) -> str:
     return f"{value:,.0f} MB" if value else ""
 
 
+def _busy(unsteady: Iterable[str]) -> list[str]:
+    names = ", ".join(dict.fromkeys(unsteady))
+    if not names:
+        return []
+    return [
+        f"Something else was at work: the rounds of {names} differ by more than a factor of {STEADY:.0f}. Close it, and "
+        "measure again."
+    ]
+
+
 def race_table(outcome: Outcome, ceiling: dict[str, float]) -> Table:
     """Return what each contender of a race reached, and its ratio to the first one."""
     rows, notes = [], []
@@ -78,11 +88,7 @@ def race_table(outcome: Outcome, ceiling: dict[str, float]) -> Table:
         used = "" if share is None else f"{share:.0%}"
         rows.append((timing.label, _rate(timing.rate), spread, _megabytes(timing.megabytes), used))
     title = outcome.race.title + (f" (images: {outcome.images})" if outcome.images else "")
-    if outcome.unsteady:
-        notes.append(
-            f"Something else was at work: the rounds of {', '.join(outcome.unsteady)} differ by more than a factor of "
-            f"{STEADY:.0f}. Close it, and measure again."
-        )
+    notes += _busy(timing.label for timing in outcome.timings if not timing.steady)
     first = outcome.reference.label if outcome.reference else "the first"
     return Table(
         title, ("who", "images/s", f"times {first}", "peak memory", "of the ceiling"), tuple(rows), tuple(notes)
@@ -142,7 +148,9 @@ def growth_table(results: Results, sweep: Sweep) -> Table:
             else:
                 row += [f"{timing.job.batch_size / timing.rate * 1000:,.0f} ms", _megabytes(timing.megabytes)]
         rows.append(tuple(row))
-    return Table(f"{sweep.title}: a training step", tuple(columns), tuple(rows))
+    timings = [timing for grown in results.growth if grown.sweep == sweep.name for timing in grown.timings.values()]
+    notes = _busy(timing.label for timing in timings if not timing.steady)
+    return Table(f"{sweep.title}: a training step", tuple(columns), tuple(rows), tuple(notes))
 
 
 def profile_tables(results: Results) -> Iterator[Table]:
