@@ -70,8 +70,8 @@ def _busy(unsteady: Iterable[str]) -> list[str]:
     if not names:
         return []
     return [
-        f"Something else was at work: the rounds of {names} differ by more than a factor of {STEADY:.0f}. Close it, and "
-        "measure again."
+        f"Something else was at work: the rounds of {names} differ by more than a factor of {STEADY:.0f}. Close it, "
+        "and measure again."
     ]
 
 
