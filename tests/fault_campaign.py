@@ -607,7 +607,9 @@ def main() -> int:
     parser.add_argument("--damages", type=int, default=60, help="damaged files for each framework")
     parser.add_argument("--seed", type=int, default=0, help="of the moments and places")
     parser.add_argument("--only", nargs="+", choices=FAULTS, default=FAULTS, help="only these faults")
-    parser.add_argument("--quick", action="store_true", help="two kills and five damaged files in short runs, no more")
+    parser.add_argument(
+        "--quick", action="store_true", help="two kills, five damaged files and all deleted ones in short runs"
+    )
     parser.add_argument("--json", type=Path, help="also write the figures to this file; others there stay")
     parser.add_argument("--table", type=Path, help="only print the figures in this file, as docs/faults.md shows them")
     given = parser.parse_args()
