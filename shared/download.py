@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import InputError, MissingPackageError
+from shared.files import new_folders
 from shared.versions import install_command, is_installed
 
 CHUNK = 1 << 16
@@ -25,7 +26,10 @@ class Download:
 
     def __str__(self) -> str:
         """Return all that somebody needs who fetches the file by hand."""
-        return f"{self.path.name} from {self.url} (SHA-256 {self.sha256}), to be put at {self.path}"
+        return (
+            f"{self.path.name} from {self.url} (SHA-256 {self.sha256}), to be put at {self.path}, or into the folder "
+            "that --data-dir or $RESNET_TWINS_DATA names"
+        )
 
 
 class _Resuming:
@@ -77,14 +81,15 @@ def fetch(wanted: Download, progress: Callable[[str, int, int], None] | None = N
 
     pooch.get_logger().setLevel("ERROR")
     try:
-        wanted.path.parent.mkdir(parents=True, exist_ok=True)
-        pooch.retrieve(
-            wanted.url,
-            known_hash=f"sha256:{wanted.sha256}",
-            fname=wanted.path.name,
-            path=wanted.path.parent,
-            downloader=_Resuming(wanted, progress),
-        )
+        with new_folders(wanted.path.parent):  # which leaves no empty folder behind if nothing came
+            wanted.path.parent.mkdir(parents=True, exist_ok=True)
+            pooch.retrieve(
+                wanted.url,
+                known_hash=f"sha256:{wanted.sha256}",
+                fname=wanted.path.name,
+                path=wanted.path.parent,
+                downloader=_Resuming(wanted, progress),
+            )
     except requests.RequestException as error:
         absent = isinstance(error, requests.ConnectionError | requests.Timeout)
         reason = "no connection to the server" if absent else str(error)

@@ -18,7 +18,7 @@ from shared.errors import InputError
 from shared.files import new_folders, write_text
 from shared.lock import only_one
 from shared.recipe import Recipe, get_recipe
-from shared.run import LAST, Reporter, Run, Settings, epoch_means, holds_run, prepare_folder, read_about
+from shared.run import LAST, METRICS, Reporter, Run, Settings, epoch_means, holds_run, prepare_folder, read_about
 from shared.training import load, open_runs, resume, train
 from shared.weights import initial_weights, read_safetensors
 
@@ -112,6 +112,11 @@ def degradation(
 
 
 def _curve(run: Run, kind: str, depth: int) -> Curve:
+    if not run.rows or run.rows[0]["step"] != 1:
+        raise InputError(
+            f"{run.folder / METRICS} is missing or has no first rows, and the curves need every step; delete "
+            f"{run.folder}, and that network is trained once more"
+        )
     trained, _ = read_safetensors(run.folder / LAST)
     fresh = initial_weights(run.spec, run.recipe.seed)
     return Curve(

@@ -106,8 +106,8 @@ def plot_curves(runs: Mapping[str, Sequence[Row]], title: str, path: str | Path 
                 values = [factor * value for value in means]
                 look = {"color": colour, "markersize": 4, "markevery": every, "label": f"{label}, {split}"}
                 axes.plot(epochs, values, style, marker=marker if split == "test" else None, **look)
-        per_epoch = sum(row["epoch"] == rows[0]["epoch"] for row in rows)
-        steps = [row["step"] / max(1, per_epoch) for row in rows]
+        per_epoch = max(row["step"] / row["epoch"] for row in rows)  # as it is where an epoch ends
+        steps = [row["step"] / per_epoch for row in rows]
         right.plot(steps, [row["learning_rate"] for row in rows], line, color=colour, label=label)
     left.set(xlabel="epoch", ylabel="cross-entropy (nats per image)", title="loss")
     middle.set(xlabel="epoch", ylabel="right (%)", title="accuracy")

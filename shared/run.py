@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared import __version__
+from shared.backends import BACKENDS
 from shared.batches import Batches
 from shared.catalog import get_spec
 from shared.errors import InputError, TrainingError, UnwritableError, WeightsError
@@ -514,8 +515,10 @@ def sha256(text: str) -> str:
 def read_about(folder: str | Path) -> tuple[Recipe, dict[str, Any], Settings]:
     """Read what `write_about` wrote. Raises `InputError` if the folder holds no run, or a damaged one."""
     folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder" if folder.exists() else f"there is no folder {folder}")
     if not holds_run(folder):
-        raise InputError(f"{folder} holds no training run (no {ABOUT} in it)")
+        raise InputError(f"{folder} holds no training run (no {ABOUT} in it){_what_is_left(folder)}")
     try:
         about = json.loads(check_readable(folder / ABOUT).read_text(encoding="utf-8"))
         known = {entry.name for entry in fields(Settings)}
@@ -528,7 +531,7 @@ def read_about(folder: str | Path) -> tuple[Recipe, dict[str, Any], Settings]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
             f"{folder / ABOUT} is damaged ({error}); it cannot be resumed. If you changed it yourself, take its "
-            '"sha256" away, too'
+            f'"sha256" away, too{_what_is_left(folder)}'
         ) from error
     path = folder / RECIPE
     if not path.exists() and isinstance(about.get("recipe"), str):  # a kill came between the two files
@@ -542,11 +545,25 @@ def read_about(folder: str | Path) -> tuple[Recipe, dict[str, Any], Settings]:
     return recipe, about, settings
 
 
+def _what_is_left(folder: Path) -> str:
+    """Return how a run whose `ABOUT` is lost is still of use, as the end of a message."""
+    for name in BACKENDS:
+        if holds_run(folder / name):
+            return f"; the twins that were trained in it go on one by one: resnet-twins train --resume {folder / name}"
+    for name in (BEST, LAST):
+        if (folder / name).is_file():
+            return (
+                f"; start a new run. The weights of this one need no {ABOUT}: resnet-twins evaluate {folder / name} "
+                "--data NAME"
+            )
+    return "; start a new run" if (folder / STATE).is_file() else ""
+
+
 def restore(run: Run) -> None:
     """Put a run where it was when its state was saved last; without a saved state it begins anew.
 
-    If the last state is damaged or gone, the one before is taken, and the run's reporter is told. Raises `InputError`
-    if there is no good one.
+    If the last state is damaged or gone, the one before is taken; if the metrics are gone, it goes on without them.
+    The run's reporter is told of both. Raises `InputError` if there is no good state.
     """
     problems = []
     for path in (run.folder / STATE, run.folder / PREVIOUS):
@@ -564,6 +581,8 @@ def restore(run: Run) -> None:
                 run.state_is_good = False
     else:
         if all(problem.endswith("is missing") for problem in problems):
+            if (run.folder / METRICS).exists():  # which is written with the first state
+                run.reporter.note(f"{STATE} and {PREVIOUS} are missing: the run begins anew, at step 1")
             return
         raise InputError(
             f"no good state is left in {run.folder} ({', and '.join(problems)}); delete {STATE} and {PREVIOUS} to "
@@ -572,13 +591,19 @@ def restore(run: Run) -> None:
     run.restored = arrays
     rows = read_metrics(run.folder)
     run.rows = [row for row in rows if row["step"] <= run.step]
-    if (run.folder / METRICS).exists() and metadata.get("metrics_sha256") not in (None, sha256(metrics_text(run.rows))):
+    # Rows that all come after the state: the file had been deleted, and a kill came between the new one and its state.
+    metrics_are_lost = not (run.folder / METRICS).exists() or (bool(rows) and not run.rows)
+    if not metrics_are_lost and metadata.get("metrics_sha256") not in (None, sha256(metrics_text(run.rows))):
         raise InputError(_bad_metrics(run.folder / METRICS))
     if problems:
         lost = int(rows[-1]["step"]) - run.step if rows else 0
         again = f" ({lost:,} more {'was' if lost == 1 else 'were'} done, and {'is' if lost == 1 else 'are'} done again)"
         tail = again if lost > 0 else ""
         run.reporter.note(f"{problems[0]}: going on with {PREVIOUS}, after step {run.step:,}{tail}")
+    if metrics_are_lost and run.step:
+        what = "has no rows up to there" if rows else "is missing"
+        rest = "there is no curve" if run.complete else f"the curve begins at step {run.step + 1:,}"
+        run.reporter.note(f"{METRICS} {what}: {rest}")
     if run.best >= 0:
         try:
             read_arrays(run.folder / BEST)

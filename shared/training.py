@@ -163,8 +163,7 @@ def open_runs(
     runs = {}
     for name in names:
         runs[name] = _new_run(folder, framework, name, batches, settings, data_dir, reporter())
-        if holds_run(runs[name].folder):
-            restore(runs[name])
+        restore(runs[name])
     return runs
 
 

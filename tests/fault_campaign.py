@@ -1,8 +1,8 @@
 """Breaks training runs in every way we could think of, and counts what was lost: `python tests/fault_campaign.py`.
 
 Real `resnet-twins train` processes are killed, run out of disk, lose their folder and meet in one folder; files of runs
-are cut and bits in them flipped. Each time the run must end with the bits of one that nobody disturbed, or say in one
-line why it cannot. Ends with exit code 1 if one does not. What was found: docs/faults.md.
+are cut, deleted, and bits in them flipped. Each time the run must end with the bits of one that nobody disturbed, or
+say in one line why it cannot. Ends with exit code 1 if one does not. What was found: docs/faults.md.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from shared.recipe import get_recipe  # noqa: E402
 from shared.run import (  # noqa: E402
     ABOUT,
     BEST,
+    CURVES,
     HOLDER,
     LAST,
     LEFTOVERS,
@@ -56,7 +57,65 @@ from shared.weights import read_arrays  # noqa: E402
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200", "PYTHONPATH": str(ROOT)}
 SAVE_EVERY = 5
 KINDS_OF_KILLS = ("training", "writing", "anywhere")
-FAULTS = ("kill", "full_disk", "small_disk", "closed_folder", "vanished_folder", "two_in_one", "damage")
+FAULTS = ("kill", "full_disk", "small_disk", "closed_folder", "vanished_folder", "two_in_one", "damage", "delete")
+BOTH_STATES = "both states"
+SAME_BITS = "the run went on and ended with the same bits"
+#: What the table says of each figure, in its order: (fault, figure) -> (what was done, what came of it).
+WORDS = {
+    ("SIGKILL", "training"): ("SIGKILL at a random moment of the training", "RESUMED"),
+    ("SIGKILL", "writing"): ("SIGKILL as soon as a file was being written", "RESUMED"),
+    ("SIGKILL", "anywhere"): ("SIGKILL at a random moment after the start", "RESUMED"),
+    ("SIGKILL", "kills"): ("all kills: the sum of the three rows above", "every file in the folder was whole"),
+    ("SIGKILL", "in_a_write"): ("of these, kills in the middle of a write", "the file or state before it was whole"),
+    ("SIGKILL", "runs_complete_and_equal"): (
+        "runs that were killed and resumed until their end",
+        "they ended with the same bits",
+    ),
+    ("SIGKILL", "steps_lost_beyond_the_last_save"): ("saved steps that these kills cost", "steps, not kills"),
+    ("file-size limit", "refused_at_the_start"): ("file-size limit: no file fits at the start", "START"),
+    ("file-size limit", LAST): (f"file-size limit: {LAST} does not fit", "LINE"),
+    ("file-size limit", STATE): (f"file-size limit: {STATE} does not fit", "LINE"),
+    ("file-size limit", METRICS): (f"file-size limit: {METRICS} does not fit", "LINE"),
+    ("file-size limit", "runs_complete_and_equal"): ("after these: the limit is taken away", SAME_BITS),
+    ("small disk", "refused_at_the_start"): ("small disk: full at the start", "START"),
+    ("small disk", "whatever_came_next"): ("small disk: full while the run trains", "LINE"),
+    ("small disk", STATE): (f"small disk: no room for {STATE}", "LINE"),
+    ("small disk", CURVES): (f"small disk: no room for {CURVES}", "LINE"),
+    ("small disk", "runs_complete_and_equal"): ("after these: there is room again", SAME_BITS),
+    ("unwritable folder", "refused_at_the_start"): ("unwritable folder: at the start", "START"),
+    ("unwritable folder", "while_training"): ("unwritable folder: closed while the run trains", "LINE"),
+    ("unwritable folder", "runs_complete_and_equal"): ("after this: the folder is opened again", SAME_BITS),
+    ("vanished folder", "renamed"): ("vanished folder: renamed while the run trains", "GONE"),
+    ("vanished folder", "runs_complete_and_equal"): ("after this: resumed under the new name", SAME_BITS),
+    ("vanished folder", "deleted"): ("vanished folder: deleted while the run trains", "GONE"),
+    ("two in one folder", "refused"): (
+        "two in one folder: the first one lives",
+        "the second one is refused in one line",
+    ),
+    ("two in one folder", "went_on_after_a_kill"): ("two in one folder: the first one was killed", SAME_BITS),
+    ("two in one folder", "started_at_once"): (
+        "two in one folder: both are started at once",
+        "one trains, the other one is refused in one line",
+    ),
+    ("two in one folder", "runs_complete_and_equal"): (
+        "runs of the last two rows, until their end",
+        "they ended with the same bits",
+    ),
+}
+#: What stands in `WORDS` more than once.
+OFTEN = {
+    "RESUMED": "the run went on when it was resumed",
+    "GONE": "the run ends in one line; the folder is not made anew",
+    "START": "refused in one line; nothing is left behind",
+    "LINE": "the run ends in one line that says how to go on; nothing half-written is left",
+}
+#: The same for files that were damaged or deleted.
+RESULTS = {
+    "said, and ended with the same bits": f"{SAME_BITS}; it said what was wrong",
+    "no harm: the same bits": SAME_BITS,
+    "refused in one line": "the run does not go on; one line says what can be done",
+    "said, and lost its first rows": f"{SAME_BITS}; it said at which step the curve begins now",
+}
 #: Runs the command with a limit (bytes) on the size of each file that it writes, as a full disk would.
 LIMITED = (
     "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); limit = int(sys.argv.pop(1)); "
@@ -152,7 +211,6 @@ class Campaign:
         check(code == 0, err[-500:])
         self.total = self.newest(self.reference)
         self.training = time.monotonic() - begun - self.starting
-        self.note("undisturbed", seconds_to_start=round(self.starting, 1), seconds_of_training=round(self.training, 1))
 
     def wait(self, process: subprocess.Popen[str], until: Callable[[], bool], seconds: float = 120) -> bool:
         """Wait until something is so; return False if the process ended before."""
@@ -374,20 +432,15 @@ class Campaign:
 
     def damage(self) -> None:
         """Cut files of a stopped run, and flip bits in them, at random places; then go on, in this process."""
-        recipe = get_recipe("quick", ["steps=30", "flip=yes"])
-        # One thread: TensorFlow's several add up in an order that may be another one in the next run.
-        settings = Settings(device="cpu", save_every=SAVE_EVERY, threads=1)
-        options: dict[str, Any] = {"framework": self.framework, "settings": settings}
-        whole = train(recipe, output=self.place / "whole", **options).folder
-        folder = train(recipe, output=self.place / "stopped", reporter=lambda: Stop(28), **options).folder
+        whole, folder = self.stopped()
         seen: dict[str, Counter[str]] = {}
-        names = (STATE, BEST, ABOUT, "both states", METRICS, STATE, PREVIOUS, LAST, RECIPE, STATE)
+        names = (STATE, BEST, ABOUT, BOTH_STATES, METRICS, STATE, PREVIOUS, LAST, RECIPE, STATE)
         for number in range(self.damages):
             name = names[number % len(names)]
             copy = self.place / "damaged"
             shutil.copytree(folder, copy)
             how = self.rng.choice(("cut", "flipped", "flipped"))
-            for each in (STATE, PREVIOUS) if name == "both states" else (name,):
+            for each in (STATE, PREVIOUS) if name == BOTH_STATES else (name,):
                 content = bytearray((copy / each).read_bytes())
                 if how == "cut":
                     del content[self.rng.randrange(len(content)) :]
@@ -415,6 +468,49 @@ class Campaign:
         for name, counts in seen.items():
             self.note(f"damaged: {name}", **counts)
 
+    def stopped(self) -> tuple[Path, Path]:
+        """Return the folders of a run that was not disturbed, and of the same one, stopped after 28 of 30 steps."""
+        whole, folder = self.place / "whole", self.place / "stopped"
+        if not whole.exists():
+            recipe = get_recipe("quick", ["steps=30", "flip=yes"])
+            # One thread: TensorFlow's several add up in an order that may be another one in the next run.
+            settings = Settings(device="cpu", save_every=SAVE_EVERY, threads=1)
+            options: dict[str, Any] = {"framework": self.framework, "settings": settings}
+            train(recipe, output=whole, **options)
+            train(recipe, output=folder, reporter=lambda: Stop(28), **options)
+        return whole, folder
+
+    def delete(self) -> None:
+        """Delete each file of a stopped run; then go on, in this process."""
+        whole, folder = self.stopped()
+        for name in (*sorted(path.name for path in folder.iterdir()), BOTH_STATES):
+            copy, listener = self.place / "deleted", Listener()
+            shutil.copytree(folder, copy)
+            for each in (STATE, PREVIOUS) if name == BOTH_STATES else (name,):
+                (copy / each).unlink()
+            try:
+                resume(copy, reporter=lambda listener=listener: listener)
+                check(
+                    bool(listener.notes) == (name in (STATE, BEST, METRICS, BOTH_STATES)), f"{name}: {listener.notes}"
+                )
+                if name == METRICS:
+                    rows = read_metrics(copy)
+                    check([row["step"] for row in rows] == [29, 30], f"{METRICS} has other steps than 29 and 30")
+                    shutil.copy(whole / METRICS, copy)
+                    result = "said, and lost its first rows"
+                else:
+                    result = "said, and ended with the same bits" if listener.notes else "no harm: the same bits"
+                self.compare(copy, whole, (LAST, STATE) if name == BEST else (LAST, BEST, STATE))
+                left = {path.name for path in whole.iterdir()} - {path.name for path in copy.iterdir()}
+                check(not left, f"without {name} the run did not write {left}")
+            except InputError as error:
+                check(name == ABOUT and "\n" not in str(error), f"a deleted {name} stopped the run: {error}")
+                result = "refused in one line"
+            except Failed as error:
+                raise Failed(f"without {name}: {error}") from error
+            self.note(f"deleted: {name}", **{result: 1})
+            shutil.rmtree(copy)
+
     def run(self, console: Console, only: tuple[str, ...]) -> bool:
         """Do the faults in `only`; return whether all went as promised."""
         good = True
@@ -431,9 +527,39 @@ class Campaign:
         return good
 
 
-def sentence(counts: dict[str, Any]) -> str:
-    """Return figures as they stand in docs/faults.md."""
-    return ", ".join(f"{count} {key.replace('_', ' ')}" for key, count in counts.items())
+def words(fault: str, figure: str) -> tuple[str, str]:
+    """Return what was done and what came of it, for people; what nobody foresaw stands there as it is."""
+    how, colon, file = fault.partition(": ")
+    if colon:
+        others = " (but for this file, which begins anew)" if file == BEST else ""
+        return f"{file} {how}", RESULTS.get(figure, figure) + others
+    done, result = WORDS.get((fault, figure), (fault, figure))
+    return done, OFTEN.get(result, result)
+
+
+def table_rows(figures: dict[str, dict[str, dict[str, Any]]]) -> list[tuple[str, ...]]:
+    """Return the rows of the table: what was done, how often with each framework, what came of it."""
+    found = dict.fromkeys(
+        (what, key) for faults in figures.values() for what, counts in faults.items() for key in counts
+    )
+    places = {entry: number for number, entry in enumerate(WORDS)}
+    rows = []
+    for what, key in sorted(found, key=lambda entry: places.get(entry, len(places))):  # the others stay behind them
+        done, result = words(what, key)
+        rows.append((done, *(str(faults.get(what, {}).get(key, "")) for faults in figures.values()), result))
+    return rows
+
+
+def headings(figures: dict[str, Any]) -> tuple[str, ...]:
+    """Return the headings of the table."""
+    return ("what was done", *(f"times, {BACKENDS[name][2]}" for name in figures), "what came of it")
+
+
+def markdown(figures: dict[str, dict[str, dict[str, Any]]]) -> str:
+    """Return the table as it stands in docs/faults.md."""
+    names = headings(figures)
+    lines = [names, ("---", *["---:"] * len(figures), "---"), *table_rows(figures)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def close(folder: Path, closed: bool) -> bool:
@@ -481,11 +607,17 @@ def main() -> int:
     parser.add_argument("--damages", type=int, default=60, help="damaged files for each framework")
     parser.add_argument("--seed", type=int, default=0, help="of the moments and places")
     parser.add_argument("--only", nargs="+", choices=FAULTS, default=FAULTS, help="only these faults")
-    parser.add_argument("--quick", action="store_true", help="two kills and five damaged files in short runs, no more")
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    parser.add_argument(
+        "--quick", action="store_true", help="two kills, five damaged files and all deleted ones in short runs"
+    )
+    parser.add_argument("--json", type=Path, help="also write the figures to this file; others there stay")
+    parser.add_argument("--table", type=Path, help="only print the figures in this file, as docs/faults.md shows them")
     given = parser.parse_args()
+    if given.table:
+        print(markdown(json.loads(given.table.read_text(encoding="utf-8"))), end="")
+        return 0
     kills, damages, epochs = (2, 5, 3) if given.quick else (given.kills, given.damages, 20)
-    only = ("kill", "damage") if given.quick else tuple(given.only)
+    only = ("kill", "damage", "delete") if given.quick else tuple(given.only)
     console = Console(width=120, highlight=False)
     wanted = tuple(BACKENDS) if given.framework == "both" else (given.framework,)
     names = [name for name in wanted if not missing_modules(name)]
@@ -495,14 +627,14 @@ def main() -> int:
             campaign = Campaign(name, Path(place), kills=kills, damages=damages, seed=given.seed, epochs=epochs)
             good = campaign.run(console, only) and good
             found[name] = campaign.figures
-    table = Table("framework", "what was done", "what was seen", title="Faults", show_lines=True)
-    for name, figures in found.items():
-        for what, counts in figures.items():
-            text = "\n".join(f"{count}  {key.replace('_', ' ')}" for key, count in counts.items())
-            table.add_row(BACKENDS[name][2], what, text)
+    table = Table(*headings(found), title="Faults")
+    for row in table_rows(found):
+        table.add_row(*row)
     console.print(table)
     if given.json:
-        given.json.write_text(json.dumps({"seed": given.seed, "figures": found}, indent=2) + "\n", encoding="utf-8")
+        known = json.loads(given.json.read_text(encoding="utf-8")) if given.json.exists() else {}
+        merged = {name: {**known.get(name, {}), **found.get(name, {})} for name in (*known, *found)}
+        given.json.write_text(json.dumps(merged, indent=2) + "\n", encoding="utf-8")
     console.print("all as promised" if good else "[bold red]not all as promised[/]")
     return 0 if good else 1
 

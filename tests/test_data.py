@@ -552,7 +552,7 @@ def test_a_wrong_or_truncated_file_is_refused_and_not_kept(server, wanted, troub
     with pytest.raises(InputError, match="is another file than expected") as caught:
         fetch(wanted)
     assert wanted.sha256 in str(caught.value)
-    assert list(wanted.path.parent.iterdir()) == []
+    assert not wanted.path.parent.exists(), "nor an empty folder"
     server.trouble = ""
     assert fetch(wanted).read_bytes() == CONTENT
 
@@ -576,7 +576,19 @@ def test_without_network_one_line_says_what_is_wanted_from_where_and_where_to_pu
         text = str(caught.value)
         assert f"wanted is {file} from http://127.0.0.1:9/{file} (SHA-256 {sha256})" in text
         assert str(no_data / "cache") in text
+        assert "or into the folder that --data-dir or $RESNET_TWINS_DATA names" in text
         assert "\n" not in text
+    assert not (no_data / "cache").exists(), "no empty folder is left behind"
+
+
+@pytest.mark.parametrize("option", [True, False], ids=["--data-dir", "$RESNET_TWINS_DATA"])
+def test_a_file_that_was_fetched_by_hand_is_found_where_the_message_says(monkeypatch, no_data, option):
+    (no_data / "mine").mkdir()
+    (no_data / "mine" / data_module.CIFAR_ARCHIVE).write_bytes(b"half of it")
+    if not option:
+        monkeypatch.setenv("RESNET_TWINS_DATA", str(no_data / "mine"))
+    with pytest.raises(InputError, match=r"mine/cifar-10-binary.tar.gz is damaged"):
+        load_data("cifar10", data_dir=no_data / "mine" if option else None)
 
 
 def test_a_server_that_lost_the_file_is_explained(server, wanted):

@@ -532,7 +532,7 @@ BAD_COMMANDS = [
     ),
     (["--processes", "2", "--framework", "both"], {}, "several processes train one twin"),
     (["--processes", "2", "--epochs", "0"], {}, "epochs is 0"),
-    (["--processes", "2", "--resume", "nowhere"], {}, "nowhere holds no training run"),
+    (["--processes", "2", "--resume", "nowhere"], {}, "there is no folder nowhere"),
     (["--processes", "2", "--output", "full"], {}, "something is there already; choose a new folder"),
     (["--distributed"], {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}, "need a fixed --output FOLDER"),
     (["--distributed"], {"RANK": "0"}, "the environment variable WORLD_SIZE is ''"),

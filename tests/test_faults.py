@@ -10,8 +10,9 @@ import sys
 import pytest
 
 from shared.backends import BACKENDS
+from shared.run import ABOUT, BEST, LAST, METRICS, PREVIOUS, RECIPE, STATE
 from tests.conftest import ROOT
-from tests.fault_campaign import sentence
+from tests.fault_campaign import BOTH_STATES, RESULTS, WORDS, markdown, table_rows
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 
@@ -30,8 +31,30 @@ def test_kills_and_damaged_files_never_cost_a_bit_that_was_saved(request, name):
 def test_the_figures_in_the_document_are_those_that_were_counted():
     document = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
     figures = json.loads((ROOT / "docs" / "results" / "faults.json").read_text(encoding="utf-8"))
-    for framework, faults in figures.items():
-        assert faults["SIGKILL"]["kills"] >= 20
-        assert faults["SIGKILL"]["steps_lost_beyond_the_last_save"] == 0
-        for what, counts in faults.items():
-            assert f"| {BACKENDS[framework][2]} | {what} | {sentence(counts)} |\n" in document
+    assert f"\n\n{markdown(figures)}\n" in document, "fill it with: tests/fault_campaign.py --table FILE"
+    for faults in figures.values():
+        kills = faults["SIGKILL"]
+        assert kills["kills"] == kills["training"] + kills["writing"] + kills["anywhere"] >= 20
+        assert kills["steps_lost_beyond_the_last_save"] == 0
+
+
+def test_every_figure_has_words_and_both_frameworks_the_same_rows():
+    figures = json.loads((ROOT / "docs" / "results" / "faults.json").read_text(encoding="utf-8"))
+    seen = [{(what, key) for what, counts in faults.items() for key in counts} for faults in figures.values()]
+    assert list(figures) == list(BACKENDS)
+    assert seen[0] == seen[1]
+    for what, key in seen[0]:
+        assert (what, key) in WORDS or (what.partition(": ")[0] in ("damaged", "deleted") and key in RESULTS)
+    assert {entry for entry in seen[0] if ": " not in entry[0]} == set(WORDS), "no row without a figure"
+    backwards = {name: dict(reversed(faults.items())) for name, faults in figures.items()}
+    whole, other = table_rows(figures), table_rows(backwards)
+    assert [row[0] for row in whole[: len(WORDS)]] == [row[0] for row in other[: len(WORDS)]]
+    assert sorted(whole) == sorted(other)
+
+
+def test_every_file_of_a_run_was_deleted_and_one_that_failed_is_shown_as_it_is():
+    figures = json.loads((ROOT / "docs" / "results" / "faults.json").read_text(encoding="utf-8"))
+    files = {ABOUT, BEST, LAST, METRICS, PREVIOUS, RECIPE, STATE, BOTH_STATES}
+    for faults in figures.values():
+        assert {what.partition(": ")[2] for what in faults if what.startswith("deleted: ")} == files
+    assert table_rows({"torch": {"kill": {"FAILED": "a step is gone"}}}) == [("kill", "a step is gone", "FAILED")]

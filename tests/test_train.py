@@ -26,7 +26,8 @@ from shared.backends import BACKENDS, missing_modules
 from shared.catalog import get_spec
 from shared.data import load_data
 from shared.errors import InputError, TrainingError
-from shared.lock import only_one
+from shared.experiment import degradation
+from shared.lock import HOLDER, LOCK, only_one
 from shared.recipe import get_recipe, read_recipe
 from shared.run import COLUMNS, Reporter, Settings, read_about, read_metrics, score
 from shared.training import open_runs, resume, train
@@ -173,6 +174,10 @@ def test_a_run_leaves_all_that_is_promised(trained, twin):
         "state.safetensors",
         "state.previous.safetensors",
     }
+    document = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    listed = document.partition("## The files of a run")[2].partition("\n## ")[0]
+    for name in names | {LOCK, HOLDER}:
+        assert f"`{name}`" in listed, "the document lists every file of a run"
     assert read_recipe(trained.folder / "recipe.toml") == trained.recipe
     _, about, _ = read_about(trained.folder)
     assert about["seed"] == 0
@@ -427,6 +432,126 @@ def test_other_damaged_files_of_a_run_are_explained(stopped):
         resume(folder.parent)
 
 
+#: What is said when a file of a run is not there any more; None: nothing needs to be said.
+DELETED = {
+    "state.safetensors": "state.safetensors is missing: going on with state.previous.safetensors, after step 22",
+    "state.previous.safetensors": None,
+    "best.safetensors": "from here on best.safetensors is the best of the epochs to come",
+    "last.safetensors": None,
+    "metrics.csv": "metrics.csv is missing: the curve begins at step 24",
+    "recipe.toml": None,
+}
+
+
+def test_a_deleted_file_of_a_run_costs_no_bit_of_the_weights_and_is_said(stopped, tmp_path):
+    folder, whole, _ = stopped
+    assert {path.name for path in folder.iterdir()} >= {*DELETED, "run.json"}
+    for name, said in DELETED.items():
+        copy, notes = tmp_path / "copy", Notes()
+        shutil.copytree(folder, copy)
+        (copy / name).unlink()
+        assert resume(copy, reporter=lambda notes=notes: notes).complete
+        assert len(notes.texts) == (said is not None), f"{name}: {notes.texts}"
+        assert said is None or said in notes.texts[0]
+        assert {path.name for path in copy.iterdir()} == {path.name for path in whole.iterdir()}, (
+            "all are there again, and the figures"
+        )
+        for each in ("state", "last"):
+            first, second = (load_file(place / f"{each}.safetensors") for place in (whole, copy))
+            assert [key for key in first if not np.array_equal(first[key], second[key])] == [], name
+        first_step = 24 if name == "metrics.csv" else 1
+        assert [row["step"] for row in read_metrics(copy)] == list(range(first_step, 31))
+        shutil.rmtree(copy)
+
+
+def test_a_run_without_any_state_begins_anew_and_says_so(stopped):
+    folder, whole, notes = stopped
+    for name in ("state.safetensors", "state.previous.safetensors"):
+        (folder / name).unlink()
+    assert open_runs(folder, reporter=lambda: notes)["torch"].step == 0
+    assert notes.texts == [
+        "state.safetensors and state.previous.safetensors are missing: the run begins anew, at step 1"
+    ]
+    assert resume(folder).complete
+    assert [row["step"] for row in read_metrics(folder)] == list(range(1, 31))
+    first, second = (load_file(place / "state.safetensors") for place in (whole, folder))
+    assert [key for key in first if not np.array_equal(first[key], second[key])] == []
+
+
+def test_lost_metrics_are_said_in_every_case_and_only_then(stopped):
+    folder, whole, notes = stopped
+    rows = (whole / "metrics.csv").read_text().splitlines(keepends=True)
+    (folder / "metrics.csv").write_text("".join([rows[0], *rows[24:]]))  # a kill came between these and their state
+    assert open_runs(folder, reporter=lambda: notes)["torch"].rows == []
+    assert notes.texts.pop() == "metrics.csv has no rows up to there: the curve begins at step 24"
+    (whole / "metrics.csv").unlink()
+    assert open_runs(whole, reporter=lambda: notes)["torch"].complete
+    assert notes.texts.pop() == "metrics.csv is missing: there is no curve"
+    for name in ("metrics.csv", "state.safetensors", "state.previous.safetensors"):
+        (folder / name).unlink()  # as a kill before the first save leaves it
+    assert open_runs(folder, reporter=lambda: notes)["torch"].step == 0
+    assert notes.texts == []
+
+
+def test_the_command_says_that_metrics_are_missing(stopped, call):
+    folder, _, _ = stopped
+    (folder / "metrics.csv").unlink()
+    result = call("train", "--resume", folder)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "metrics.csv is missing: the curve begins at step 24\n" in result.stdout
+
+
+def test_without_run_json_the_message_says_what_can_still_be_done(stopped, call):
+    folder, _, _ = stopped
+    (folder / "run.json").unlink()
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    result = call("train", "--resume", folder)
+    advice = (
+        f"start a new run. The weights of this one need no run.json: resnet-twins evaluate {folder}/best.safetensors"
+    )
+    assert (result.returncode, result.stdout) == (2, "")
+    assert f"{folder} holds no training run (no run.json in it); {advice} --data NAME\n" in result.stderr
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert call("evaluate", folder / "best.safetensors", "--data", "digits", "--framework", "torch").returncode == 0
+    (folder / "run.json").write_text("{")
+    (folder / "best.safetensors").unlink()
+    with pytest.raises(InputError, match=r"run.json is damaged .*; start a new run.*evaluate .*last.safetensors"):
+        resume(folder)
+
+
+def test_a_twin_without_run_json_goes_on_by_that_of_both(torch_twin, keras_twin, tmp_path):
+    train(get_recipe("quick", ["steps=12"]), framework="both", output=tmp_path / "both", reporter=lambda: StopAt(4))
+    (tmp_path / "both" / "torch" / "run.json").unlink()
+    assert open_runs(tmp_path / "both")["torch"].step == 4
+    assert resume(tmp_path / "both").complete
+    assert (tmp_path / "both" / "torch" / "run.json").exists(), "it was written anew"
+
+
+def test_the_twins_of_both_go_on_one_by_one_without_the_run_json_around_them(torch_twin, keras_twin, tmp_path):
+    train(get_recipe("quick", ["steps=12"]), framework="both", output=tmp_path / "both", reporter=lambda: StopAt(4))
+    (tmp_path / "both" / "run.json").unlink()
+    with pytest.raises(InputError, match=r"go on one by one: resnet-twins train --resume .*both.torch"):
+        resume(tmp_path / "both")
+    assert resume(tmp_path / "both" / "torch").complete
+
+
+def test_an_experiment_without_the_metrics_of_a_network_says_what_to_do(torch_twin, tmp_path):
+    recipe = get_recipe("quick", ["steps=2"])
+    place = tmp_path / "both" / "plain20_cifar"
+    train(get_recipe(recipe, ["model=plain20_cifar"]), output=place)
+    (place / "metrics.csv").unlink()
+    with pytest.raises(InputError, match=r"metrics.csv is missing or has no first rows.*; delete .*plain20_cifar, and"):
+        list(degradation(recipe, [20, 32], tmp_path / "both"))
+
+
+def test_the_curve_of_a_run_whose_first_rows_are_lost_has_the_right_epochs(trained):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    from shared.plots import plot_curves
+
+    (whole,), (part,) = (plot_curves({"torch": rows}, "t").axes[2].lines for rows in (trained.rows, trained.rows[20:]))
+    assert list(part.get_xdata()) == list(whole.get_xdata())[20:]
+
+
 # -- one process at a time
 
 
@@ -652,7 +777,8 @@ BAD_COMMANDS = [
     (["--epochs", "-1"], "epochs is -1"),
     (["--device", "tpu"], "--device is 'tpu'; allowed is one of auto, cpu, cuda, mps"),
     (["--save-every", "-1"], "--save-every is -1"),
-    (["--resume", "nowhere"], "nowhere holds no training run"),
+    (["--resume", "nowhere"], "there is no folder nowhere"),
+    (["--resume", "."], "holds no training run (no run.json in it)"),
     (["--resume", "nowhere", "--set", "epochs=3"], "cannot change a run that is resumed"),
     (["--data-dir", "nowhere", "--data", "fashion-mnist"], "--data-dir is 'nowhere', which is no folder"),
     (["--framework", "jax"], "jax"),
