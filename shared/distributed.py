@@ -37,6 +37,7 @@ from shared.run import (
     remove_leftovers,
     restore,
     write_about,
+    write_missing_recipe,
 )
 from shared.table import weight_shapes
 from shared.team import START_AGAIN, Team, check_parts, place_of
@@ -90,6 +91,7 @@ def train(
             remove_leftovers(run.folder)
             if not holds_run(run.folder):
                 write_about(run, command_line())
+            write_missing_recipe(run.folder, recipe)
             if weights is not None and run.restored is None:
                 run.restored = {f"weights/{key}": array for key, array in weights.items()}
 
@@ -132,6 +134,7 @@ def resume(
                 raise InputError(f"the run in {folder} is complete: all steps are done; start a new one")
             prepare_folder(folder, bytes_needed(run.spec))
             remove_leftovers(folder)
+            write_missing_recipe(folder, recipe)
 
         return _go(team, run, open_folder)
 

@@ -507,6 +507,12 @@ def write_about(run: Run, command: str) -> None:
     write_text(run.folder / RECIPE, run.recipe.to_toml())
 
 
+def write_missing_recipe(folder: Path, recipe: Recipe) -> None:
+    """Write `RECIPE` if it is gone: a kill came before it, or it was deleted because it was damaged."""
+    if not (folder / RECIPE).exists():
+        write_text(folder / RECIPE, recipe.to_toml())
+
+
 def sha256(text: str) -> str:
     """Return the SHA-256 of a text."""
     return hashlib.sha256(text.encode()).hexdigest()

@@ -14,14 +14,13 @@ from shared.batches import Batches
 from shared.catalog import get_spec
 from shared.data import Dataset, Progress, load_data
 from shared.errors import InputError
-from shared.files import new_folders, write_text
+from shared.files import new_folders
 from shared.lock import only_one
 from shared.machine import keeping_memory
 from shared.recipe import Recipe
 from shared.run import (
     CURVES,
     OF_A_START,
-    RECIPE,
     Arrays,
     Reporter,
     Run,
@@ -37,6 +36,7 @@ from shared.run import (
     remove_leftovers,
     restore,
     write_about,
+    write_missing_recipe,
 )
 from shared.table import activation_numbers, weight_shapes
 from shared.versions import is_installed
@@ -201,8 +201,7 @@ def resume(
                 run.folder.mkdir(parents=True, exist_ok=True)
                 write_about(run, command_line())
             for place in {run.folder, result.folder}:
-                if not (place / RECIPE).exists():  # a kill came before it, or it was deleted because it was damaged
-                    write_text(place / RECIPE, run.recipe.to_toml())
+                write_missing_recipe(place, run.recipe)
             remove_leftovers(run.folder)
             if not run.complete and not _go(run, result.folder):
                 break

@@ -237,6 +237,7 @@ def test_no_thread_of_gloo_outlives_the_training_because_it_could_abort_the_proc
 
 def test_who_is_started_again_after_all_was_done_is_content(torch_twin, tmp_path):
     train(get_recipe("quick", ["steps=2"]), output=tmp_path / "run")
+    (tmp_path / "run" / "recipe.toml").unlink()
     command = [sys.executable, "-m", "shared.cli", "train", "--distributed", "--resume", str(tmp_path / "run")]
     ended = []
     for restarts in ("0", "1"):
@@ -244,6 +245,7 @@ def test_who_is_started_again_after_all_was_done_is_content(torch_twin, tmp_path
         done = subprocess.run(command, env={**ENVIRONMENT, **place}, capture_output=True, text=True, timeout=LONG)
         ended.append((done.returncode, "is complete" in done.stderr))
     assert ended == [(2, True), (0, False)]
+    assert (tmp_path / "run" / "recipe.toml").exists(), "written anew, as on one machine"
 
 
 @pytest.mark.slow
