@@ -232,8 +232,8 @@ def plot_speed(results: Results, path: Path | None = None) -> Any:
         part.axvline(1, color=GREY, linestyle=":")
         part.set_yticks(range(len(shown)), [timing.label.replace("`", "") for timing in shown])
         part.invert_yaxis()
-        part.margins(x=0.2, y=0.12)
-        part.set_xlim(left=0)
+        part.margins(y=0.12)
+        part.set_xlim(0, 1.2 * max(outcome.ratio(timing)[2] for timing in shown))  # type: ignore[index]
         part.set_title("\n".join(textwrap.wrap(outcome.race.title, 48)), fontsize=10)
         part.set_xlabel(f"images/s, times {shown[0].label}")
     figure.suptitle(
