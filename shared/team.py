@@ -48,8 +48,8 @@ def _torchrun_place(environment: Mapping[str, str]) -> Place | None:
     if "RANK" not in environment and "WORLD_SIZE" not in environment:
         return None
     numbers = {}
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
-        text = environment.get(name, "")
+    for name, usual in {"RANK": "", "WORLD_SIZE": "", "LOCAL_RANK": "", "TORCHELASTIC_RESTART_COUNT": "0"}.items():
+        text = environment.get(name, usual)
         if not text.isdecimal():
             raise InputError(
                 f"the environment variable {name} is {text!r}; torchrun sets RANK, WORLD_SIZE and LOCAL_RANK to whole "
@@ -58,8 +58,7 @@ def _torchrun_place(environment: Mapping[str, str]) -> Place | None:
         numbers[name] = int(text)
     if numbers["RANK"] >= numbers["WORLD_SIZE"]:
         raise InputError(f"RANK is {numbers['RANK']}; it must be less than WORLD_SIZE, {numbers['WORLD_SIZE']}")
-    restarts = int(environment.get("TORCHELASTIC_RESTART_COUNT", "0"))
-    return Place(rank=numbers["RANK"], size=numbers["WORLD_SIZE"], restarts=restarts)
+    return Place(rank=numbers["RANK"], size=numbers["WORLD_SIZE"], restarts=numbers["TORCHELASTIC_RESTART_COUNT"])
 
 
 def _tf_config_place(environment: Mapping[str, str]) -> Place | None:

@@ -295,6 +295,10 @@ def test_the_place_is_read_from_what_torchrun_sets():
     [
         ({"RANK": "1"}, "WORLD_SIZE is ''; torchrun sets"),
         ({"RANK": "x", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}, "RANK is 'x'"),
+        (
+            {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "TORCHELASTIC_RESTART_COUNT": "x"},
+            "TORCHELASTIC_RESTART_COUNT is 'x'",
+        ),
         ({"RANK": "2", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}, "RANK is 2; it must be less than WORLD_SIZE, 2"),
     ],
 )

@@ -66,29 +66,30 @@ def measure(
         results.ceiling = measure_ceiling(seconds=seconds, say=say)
     show(describe(results))
 
-    def wanted(name: str) -> bool:
+    def begins(name: str) -> bool:
+        """Whether this part is measured; if so, it is announced."""
         if name in names:
             show(f"part {names.index(name) + 1} of {len(names)}: {titles[name]} ...")
         return name in names
 
     for race in races(quick=quick):
-        if wanted(race.name):
+        if begins(race.name):
             outcome = run_race(race, rounds=rounds, seconds=seconds, say=say)
             results.outcomes = [*(old for old in results.outcomes if old.race.name != race.name), outcome]
             show(race_table(outcome, results.ceiling))
             _keep(results, output)
     for name, starts in (("imports", imports()), ("commands", commands(quick=quick))):
-        if wanted(name):
+        if begins(name):
             results.starts[name] = measure_starts(starts, runs=START_RUNS[name], say=say)
             show(start_table(STARTS[name], starts))
             _keep(results, output)
     for sweep in sweeps(quick=quick):
-        if wanted(f"growth-{sweep.name}"):
+        if begins(f"growth-{sweep.name}"):
             grown = measure_growth(sweep, rounds=min(3, rounds), seconds=seconds, say=say)
             results.growth = [*(old for old in results.growth if old.sweep != sweep.name), *grown]
             show(growth_table(results, sweep))
             _keep(results, output)
-    if wanted("profile"):
+    if begins("profile"):
         results.profiles = measure_profiles(say=say)
         for table in profile_tables(results):
             show(table)

@@ -46,9 +46,15 @@ class Table:
         from rich.markup import escape
         from rich.table import Table as Rich
 
-        notes = escape("\n".join(self.notes)) or None
-        table = Rich(title=escape(self.title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-        table.caption, table.caption_justify, table.caption_style = notes, "left", ""
+        table = Rich(
+            title=escape(self.title),
+            title_justify="left",
+            caption=escape("\n".join(self.notes)) or None,
+            caption_justify="left",
+            caption_style="",
+            box=box.SIMPLE_HEAD,
+            pad_edge=False,
+        )
         table.add_column(self.columns[0])
         for column in self.columns[1:]:
             table.add_column(column, justify="right")
