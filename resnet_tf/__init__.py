@@ -1,5 +1,9 @@
 """Residual networks in Keras, built from the table in `shared`. The twin package is `resnet_torch`."""
 
+from _resnet_twins import check_names
+
+check_names("shared")
+
 from resnet_tf.quiet import import_keras
 
 import_keras()
@@ -7,7 +11,7 @@ import_keras()
 from resnet_tf.factory import create_model, resnet18, resnet34, resnet50, resnet101, resnet152
 from resnet_tf.fuse import fuse
 from resnet_tf.preact import PreActBasicBlock, PreActBottleneck, PreActResNet
-from resnet_tf.probe import devices, forward, from_nhwc, trace, train_step
+from resnet_tf.probe import devices, forward, from_nhwc, on_device, trace, train_step
 from resnet_tf.resnet import BasicBlock, Bottleneck, PlainBlock, ResNet
 from resnet_tf.summary import create_skeleton, layer_rows, printout
 from resnet_tf.weights import get_weights, load_weights, save_weights, set_weights, write_native
@@ -32,6 +36,7 @@ __all__ = [
     "get_weights",
     "layer_rows",
     "load_weights",
+    "on_device",
     "printout",
     "resnet18",
     "resnet34",

@@ -13,6 +13,8 @@ from keras import KerasTensor, layers, ops
 from shared.spec import NormSpec, ShortcutSpec
 
 Step = Callable[[KerasTensor], KerasTensor]
+#: What every layer with pixels is told. Otherwise it asks the user's keras.json, which may say "channels_first".
+LAST = "channels_last"
 
 
 def layer_name(name: str) -> str:
@@ -138,6 +140,7 @@ def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int, bia
         # With a stride, "same" pads only at the bottom and the right of an even image: other pixels are read.
         padding="valid" if explicit else "same",
         use_bias=bias,
+        data_format=LAST,
         # Kaiming normal, fan-out. Keras' own he_normal is truncated and counts the fan-in.
         kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
         bias_initializer=_uniform(in_channels * kernel_size**2),
@@ -145,7 +148,7 @@ def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int, bia
     )
     if not explicit:
         return layer
-    return Sequential(layers.ZeroPadding2D(kernel_size // 2, name=layer_name(f"{name}.pad")), layer)
+    return Sequential(layers.ZeroPadding2D(kernel_size // 2, LAST, name=layer_name(f"{name}.pad")), layer)
 
 
 def conv1x1(in_channels: int, out_channels: int, stride: int, bias: bool, *, name: str) -> Step:
@@ -191,17 +194,17 @@ def max_pool(present: bool, *, name: str) -> Step:
         x._keras_history.operation.name = layer_name(f"{name}.pad")
         return x
 
-    return Sequential(pad, layers.MaxPooling2D(3, 2, padding="valid", name=layer_name(name)))
+    return Sequential(pad, layers.MaxPooling2D(3, 2, "valid", LAST, name=layer_name(name)))
 
 
 def global_avg_pool(*, name: str) -> Step:
     """Return the mean over all pixels: (N, H, W, C) -> (N, 1, 1, C)."""
-    return layers.GlobalAveragePooling2D(keepdims=True, name=layer_name(name))
+    return layers.GlobalAveragePooling2D(LAST, keepdims=True, name=layer_name(name))
 
 
 def flatten(*, name: str) -> Step:
     """Return the step (N, 1, 1, C) -> (N, C)."""
-    return layers.Flatten(name=layer_name(name))
+    return layers.Flatten(LAST, name=layer_name(name))
 
 
 def linear(in_features: int, out_features: int, *, name: str) -> Step:
@@ -223,7 +226,7 @@ def _pad(row: ShortcutSpec, name: str) -> Step:
     extra = row.out_channels - row.in_channels
     # "channels_first" makes the layer pad the last two axes, which in (N, H, W, C) are W and C.
     return Sequential(
-        layers.AveragePooling2D(1, row.stride, name=layer_name(f"{name}.0")),
+        layers.AveragePooling2D(1, row.stride, data_format=LAST, name=layer_name(f"{name}.0")),
         layers.ZeroPadding2D(
             ((0, 0), (extra // 2, extra - extra // 2)),
             data_format="channels_first",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import keras
 import numpy as np
 
 from resnet_tf.layers import deep_graphs
 from resnet_tf.weights import canonical_variables, check_model, to_canonical, torch_name
-from shared.backends import Trace, check_images, check_labels, check_rate, check_trainable
+from shared.backends import Trace, check_device, check_images, check_labels, check_rate, check_trainable
 from shared.errors import InputError
 
 
@@ -129,3 +131,28 @@ def devices() -> list[str]:
             details = tf.config.experimental.get_device_details(device)
             found.append(f"{device.device_type}: {details.get('device_name', device.name)}")
     return found
+
+
+@contextmanager
+def on_device(device: str) -> Iterator[None]:
+    """Build models inside on "cpu" or "cuda", and compute there; "auto" leaves it to Keras, which takes a GPU.
+
+    Raises `InputError` for a device that is not there.
+    """
+    check_device(device, available_devices(), "Keras")
+    with nullcontext() if device == "auto" else keras.device({"cuda": "gpu"}.get(device, device)):
+        yield
+
+
+def available_devices() -> dict[str, bool]:
+    """Return the devices one may ask for, the fastest first, and whether each is there."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return {"cuda": bool(tf.config.list_physical_devices("GPU")), "cpu": True}
+    try:
+        with keras.device("gpu"):
+            keras.ops.zeros(1)
+    except Exception:  # each of Keras' other backends has an error of its own for it
+        return {"cuda": False, "cpu": True}
+    return {"cuda": True, "cpu": True}

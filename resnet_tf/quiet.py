@@ -8,6 +8,14 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+from shared.errors import InputError, MissingPackageError
+from shared.side_by_side import make_safe
+from shared.versions import is_installed, pip_command, unset_command
+
+#: What Keras can run on here, the first one if nothing is said.
+KERAS_BACKENDS = ("tensorflow", "torch", "jax")
 
 
 @contextmanager
@@ -34,17 +42,50 @@ def quiet_stderr() -> Iterator[None]:
 
 
 def import_keras() -> None:
-    """Import Keras with the backend in `KERAS_BACKEND`, TensorFlow by default.
+    """Import Keras with the backend in `KERAS_BACKEND`, TensorFlow by default, whatever `keras.json` says.
 
     TensorFlow writes notes about oneDNN, CPU features and missing CUDA drivers while it starts. They are no
-    errors and frighten newcomers. `TF_CPP_MIN_LOG_LEVEL`, if set by the user, is left alone.
+    errors and frighten newcomers. `TF_CPP_MIN_LOG_LEVEL`, if set by the user, is left alone, and so is
+    `TF_FORCE_GPU_ALLOW_GROWTH`, without which TensorFlow takes all memory of a GPU, and PyTorch gets none.
+    Raises `InputError` for another backend, and where Keras does not start with the user's settings.
     """
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    make_safe()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     if "keras" in sys.modules:
         return
+    backend = _choose_backend()
     with quiet_stderr():
-        importlib.import_module("keras")
-        if os.environ["KERAS_BACKEND"] == "tensorflow":
+        try:
+            importlib.import_module("keras")
+        except ImportError:
+            raise
+        except Exception as error:  # in many ways, where keras.json holds something else than Keras wants
+            raise InputError(_why_not(error)) from error
+        if backend == "tensorflow":
             # Looks for GPUs now, where its complaint about their absence is not heard, and not at the first sum.
             importlib.import_module("tensorflow").config.list_physical_devices()
+
+
+def _choose_backend() -> str:
+    """Set and return the backend; raise `InputError` for one that Keras or this package does not have."""
+    backend = os.environ.get("KERAS_BACKEND") or KERAS_BACKENDS[0]
+    unset = unset_command("KERAS_BACKEND")
+    if backend not in KERAS_BACKENDS:
+        raise InputError(
+            f"KERAS_BACKEND is {backend!r}; allowed is {', '.join(KERAS_BACKENDS)}; to go back to tensorflow: {unset}"
+        )
+    if not is_installed(backend):
+        raise MissingPackageError(
+            f"KERAS_BACKEND is {backend}, which is not installed; to go back to tensorflow: {unset}; to install it: "
+            f"{pip_command('install', backend)}"
+        )
+    os.environ["KERAS_BACKEND"] = backend
+    return backend
+
+
+def _why_not(error: Exception) -> str:
+    settings = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "keras.json"
+    reason = " ".join(str(error).split()) or type(error).__name__
+    where = f"; if its settings are the reason, mend or remove {settings}" if settings.exists() else ""
+    return f"Keras is installed but does not start ({reason}){where}"

@@ -1,9 +1,17 @@
 """Residual networks in PyTorch, built from the table in `shared`. The twin package is `resnet_tf`."""
 
+from _resnet_twins import check_names
+
+check_names("shared")
+
+from shared.side_by_side import make_safe
+
+make_safe()
+
 from resnet_torch.factory import create_model, resnet18, resnet34, resnet50, resnet101, resnet152
 from resnet_torch.fuse import fuse
 from resnet_torch.preact import PreActBasicBlock, PreActBottleneck, PreActResNet
-from resnet_torch.probe import devices, forward, from_nhwc, trace, train_step
+from resnet_torch.probe import devices, forward, from_nhwc, on_device, trace, train_step
 from resnet_torch.resnet import BasicBlock, Bottleneck, PlainBlock, ResNet
 from resnet_torch.summary import create_skeleton, layer_rows, printout
 from resnet_torch.weights import get_weights, load_weights, read_native, save_weights, set_weights, write_native
@@ -28,6 +36,7 @@ __all__ = [
     "get_weights",
     "layer_rows",
     "load_weights",
+    "on_device",
     "printout",
     "read_native",
     "resnet18",

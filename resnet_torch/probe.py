@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 
 from resnet_torch.weights import check_model
-from shared.backends import Trace, check_images, check_labels, check_rate, check_trainable
+from shared.backends import Trace, check_device, check_images, check_labels, check_rate, check_trainable
 
 
 def _check(model: nn.Module, inputs: np.ndarray, axes: str = "N, C, H, W") -> np.ndarray:
@@ -144,3 +144,19 @@ def devices() -> list[str]:
     if torch.backends.mps.is_available():
         found.append("Apple MPS")
     return found
+
+
+@contextmanager
+def on_device(device: str) -> Iterator[None]:
+    """Build models inside on "cpu", "cuda" or "mps", and compute there; "auto" leaves it to PyTorch.
+
+    A model that exists stays where it is. Raises `InputError` for a device that is not there.
+    """
+    check_device(device, available_devices(), "PyTorch")
+    with nullcontext() if device == "auto" else torch.device(device):
+        yield
+
+
+def available_devices() -> dict[str, bool]:
+    """Return the devices one may ask for, the fastest first, and whether each is there."""
+    return {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}

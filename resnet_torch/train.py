@@ -13,7 +13,9 @@ from torch.nn import functional as F
 
 from resnet_torch.factory import create_model
 from resnet_torch.layers import freeze_norms
+from resnet_torch.probe import available_devices
 from resnet_torch.weights import get_weights, set_weights
+from shared.backends import check_device
 from shared.errors import InputError
 from shared.recipe import Recipe
 from shared.run import Run, Settings
@@ -91,12 +93,11 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 def prepare_machine(settings: Settings, precision: str) -> tuple[torch.device, torch.memory_format]:
     """Choose the device and the memory layout, and set PyTorch up. Raises `InputError` for an absent device."""
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    available = available_devices()
+    check_device(settings.device, available, "PyTorch")
     name = settings.device
     if name == "auto":
         name = next(name for name, there in available.items() if there)
-    if not available[name]:
-        raise InputError(f"--device is {name!r}, but PyTorch finds no such device here; use --device auto")
     if name == "mps" and precision == "float64":
         raise InputError("Apple's MPS device has no float64; use --device cpu or another --precision")
     if settings.threads:

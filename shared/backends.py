@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
 from collections.abc import Mapping
@@ -12,12 +13,18 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from _resnet_twins import check_names, hiding
 from shared.errors import InputError, MissingPackageError
+from shared.side_by_side import make_safe
 from shared.spec import ResNetSpec
 from shared.versions import install_command, is_installed
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from shared.weights import Arrays, LoadReport
+
+make_safe(load=False)
 
 #: Backend name -> (package of ours, the modules it needs, what people call it).
 #: A third framework is one line more, here and in `MODELS`.
@@ -25,6 +32,8 @@ BACKENDS = {
     "torch": ("resnet_torch", ("torch",), "PyTorch"),
     "tf": ("resnet_tf", ("tensorflow", "keras"), "Keras"),
 }
+#: Where one may ask for a computation to be done.
+DEVICES = ("auto", "cpu", "cuda", "mps")
 #: Backend name -> module and name of the class of its models. Keras' own are PyTorch's too where it runs on PyTorch.
 MODELS = {"tf": ("keras", "Model"), "torch": ("torch.nn", "Module")}
 
@@ -112,6 +121,28 @@ class Backend(Protocol):
     def devices(self) -> list[str]:
         """Return the devices that the framework sees, in words."""
 
+    def on_device(self, device: str) -> AbstractContextManager[None]:
+        """Build and compute inside on "cpu", "cuda" or "mps"; "auto" leaves it to the framework."""
+
+
+class OnDevice:
+    """A backend that builds and computes on one device, whichever one the framework would take by itself."""
+
+    def __init__(self, backend: Backend, device: str) -> None:
+        self._backend, self._device = backend, device
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._backend, name)
+        if not callable(found):
+            return found
+
+        @functools.wraps(found)
+        def placed(*arguments: Any, **options: Any) -> Any:
+            with self._backend.on_device(self._device):
+                return found(*arguments, **options)
+
+        return placed
+
 
 def framework_of(model: Any) -> str | None:
     """Return the name of the backend whose model this is, or None.
@@ -160,21 +191,33 @@ def check_installed(*names: str) -> None:
             )
 
 
-def load_backend(name: str) -> Backend:
-    """Import and return a backend: "torch" or "tf".
+def load_backend(name: str, *, device: str | None = None) -> Backend:
+    """Import and return a backend: "torch" or "tf"; with `device`, one that does all its work there.
 
-    Raises `InputError` for another name, and `MissingPackageError` with the command that installs the
-    framework if it is absent or broken.
+    Raises `InputError` for another name or a device that is not there, and `MissingPackageError` with the command that
+    installs the framework if it is absent or broken.
     """
     check_installed(name)
     package, _, title = BACKENDS[name]
     try:
-        return cast(Backend, importlib.import_module(package))
+        check_names(package)
     except ImportError as error:
-        reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
-        raise MissingPackageError(
-            f"{title} is installed but does not import ({reason}); install it anew with: {install_command(name)}"
-        ) from error
+        raise InputError(str(error)) from error
+    try:
+        backend = cast(Backend, importlib.import_module(package))
+    except InputError:
+        raise
+    except Exception as error:  # a framework may break in any way while it starts
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        mend = f"install it anew with: {install_command(name, anew=True)}"
+        for module in BACKENDS[name][1]:
+            if (other := hiding(module)) is not None:
+                mend = f"{other} is in the way: it hides the installed {module}; rename it"
+        raise MissingPackageError(f"{title} is installed but does not import ({reason}); {mend}") from error
+    if device is None:
+        return backend
+    with backend.on_device(device):  # which says so if it is not there
+        return cast(Backend, OnDevice(backend, device))
 
 
 def check_images(images: Any, axes: str, channels: int | None) -> NDArray[Any]:
@@ -224,6 +267,14 @@ def check_trainable(trainable: bool) -> None:
     """Raise `InputError` for a model of which nothing is trainable."""
     if not trainable:
         raise InputError("no parameter of this model is trainable, so there are no gradients; is it a fused network?")
+
+
+def check_device(device: str, available: Mapping[str, bool], title: str) -> None:
+    """Raise `InputError` unless `device` is one that the framework called `title` has here."""
+    if device not in DEVICES:
+        raise InputError(f"--device is {device!r}; allowed is one of {', '.join(DEVICES)}")
+    if not available.get(device, device == "auto"):
+        raise InputError(f"--device is {device!r}, but {title} finds no such device here; use --device auto")
 
 
 def random_images(spec: ResNetSpec, input_size: int, batch: int, seed: int) -> NDArray[np.float64]:

@@ -33,6 +33,7 @@ Name = Annotated[str, typer.Argument(help="A network of the catalog, as `resnet-
 InputSize = Annotated[int | None, typer.Option(help="Height and width of the images, in pixels.", show_default=False)]
 NumClasses = Annotated[int | None, typer.Option(help="Outputs of the last layer.", show_default=False)]
 InChannels = Annotated[int | None, typer.Option(help="Channels of the images: 3 or 1.", show_default=False)]
+Where = Annotated[str, typer.Option("--device", help="Where to compute: cpu, cuda, mps or auto.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.", show_default=False)]
 
 
@@ -167,12 +168,13 @@ def verify(
     names: Annotated[list[str] | None, typer.Argument(help="Networks; ResNet-18 by default.")] = None,
     all_networks: Annotated[bool, typer.Option("--all", help="Every network of the catalog.")] = False,
     dtype: Annotated[Dtype | None, typer.Option(help="Only this one; both by default.", show_default=False)] = None,
+    device: Where = "cpu",
 ) -> None:
     """Measure how equal the twins are: shapes, logits, gradients, training steps. Exit code 1 on a miss."""
     from rich import box
     from rich.table import Table
 
-    from shared.backends import BACKENDS, check_installed
+    from shared.backends import BACKENDS, check_installed, load_backend
     from shared.catalog import SPECS, get_spec
     from shared.verify import Check
     from shared.verify import verify as verify_one
@@ -181,6 +183,8 @@ def verify(
         raise InputError("--all and names exclude each other; give one of them")
     specs = [get_spec(name) for name in (SPECS if all_networks else names or ["resnet18"])]
     check_installed(*BACKENDS)
+    for framework in BACKENDS:
+        load_backend(framework, device=device)  # an absent device is said before the first line of the table
     dtypes = [dtype.value] if dtype else [entry.value for entry in reversed(Dtype)]
     screen, checks = console(), []
     screen.print("Same weights and images in PyTorch and Keras; relative differences.\n")
@@ -191,7 +195,7 @@ def verify(
                 table.add_column(justify=justify, no_wrap=True)
             screen.print(f"[bold]{spec.name}[/] {each}")
             done: list[Check] = []
-            for check in verify_one(spec, each):
+            for check in verify_one(spec, each, device=device):
                 done.append(check)
                 measured = f"{check.measured:.0f}" if check.tolerance == 0 else f"{check.measured:.1e}"
                 mark = "[green]✓[/]" if check.passed else "[bold red]✗[/]"
@@ -227,6 +231,7 @@ def microscope(
     in_channels: InChannels = None,
     dtype: Annotated[Dtype, typer.Option(help="Floating-point numbers to compute in.")] = Dtype.float64,
     seed: Annotated[int, typer.Option(help="Seed of the weights and images.")] = 0,
+    device: Where = "cpu",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Draw the errors into this PNG or SVG file.")
     ] = None,
@@ -244,7 +249,7 @@ def microscope(
         check_writable(output)
         check_matplotlib()
     changed = overrides(num_classes=num_classes, in_channels=in_channels)
-    seen = look(name, dtype=dtype.value, seed=seed, input_size=input_size, **changed)
+    seen = look(name, dtype=dtype.value, seed=seed, input_size=input_size, device=device, **changed)
     screen = console()
     screen.print(seen.to_rich())
     screen.print(f"[bold]{escape(seen.verdict)}[/]")

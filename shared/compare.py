@@ -429,8 +429,8 @@ def compare_models(
     spec: ResNetSpec, torch_model: Any, keras_model: Any, input_size: int, by: str = "layer"
 ) -> Comparison:
     """Compare two models that you built yourself with the table of `spec`."""
-    torch_rows = load_backend("torch").layer_rows(torch_model, input_size)
-    keras_rows = load_backend("tf").layer_rows(keras_model, input_size)
+    torch_rows = load_backend("torch", device="cpu").layer_rows(torch_model, input_size)
+    keras_rows = load_backend("tf", device="cpu").layer_rows(keras_model, input_size)
     rows = align(layer_table(spec, input_size), torch_rows, keras_rows)
     return Comparison(spec=spec, input_size=input_size, rows=tuple(rows)).grouped(by)
 
@@ -444,6 +444,6 @@ def compare(name: str | ResNetSpec, *, by: str = "layer", **overrides: Any) -> C
     spec = get_spec(name, **overrides)
     check_level(by)
     check_installed(*BACKENDS)
-    backends: list[Backend] = [load_backend(framework) for framework in BACKENDS]
+    backends: list[Backend] = [load_backend(framework, device="cpu") for framework in BACKENDS]
     torch_model, keras_model = (backend.create_skeleton(spec) for backend in backends)
     return compare_models(spec, torch_model, keras_model, spec.input_size, by)

@@ -5,20 +5,27 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from _resnet_twins import HOME, OURS
 from shared import __version__
-from shared.backends import BACKENDS, load_backend, missing_modules
+from shared.backends import BACKENDS, missing_modules
 from shared.data import data_cache
-from shared.errors import MissingPackageError
 from shared.machine import has_bfloat16, processor
-from shared.versions import EXTRAS, TESTED, install_command, installed_version
+from shared.side_by_side import clashes
+from shared.trial import Trial, attempt, try_modules
+from shared.versions import EXTRAS, TESTED, install_command, installed_version, is_installed, pip_command, unset_command
 
 PYTHON_LOW, PYTHON_HIGH = (3, 11), (3, 13)
 GOOD, NOTE, BAD = "ok", "note", "broken"
+#: The modules of packages that are called otherwise.
+MODULES = {"pillow": "PIL"}
+#: What starts a script may be called by mistake, and then hides what it imports.
+USUAL_NAMES = ("torch", "tensorflow", "keras", "numpy", "torchvision", "matplotlib")
 
 
 @dataclass(frozen=True)
@@ -35,11 +42,12 @@ def _python() -> Finding:
     version = sys.version_info[:2]
     text = f"{platform.python_version()} at {sys.executable}"
     allowed = f"{'.'.join(map(str, PYTHON_LOW))} to {'.'.join(map(str, PYTHON_HIGH))}"
-    if PYTHON_LOW <= version <= PYTHON_HIGH:
-        return Finding("Python", GOOD, text)
-    return Finding(
-        "Python", BAD, f"{text}; supported is {allowed}", f"make a virtual environment with Python {allowed}"
-    )
+    remedy = f"make a virtual environment with Python {allowed}"
+    if version < PYTHON_LOW:
+        return Finding("Python", BAD, f"{text}; supported is {allowed}", remedy)
+    if version > PYTHON_HIGH:
+        return Finding("Python", NOTE, f"{text}; for this one there is no TensorFlow yet, only PyTorch", remedy)
+    return Finding("Python", GOOD, text)
 
 
 def _package(name: str, extra: str | None) -> Finding:
@@ -51,37 +59,106 @@ def _package(name: str, extra: str | None) -> Finding:
     return Finding(name, GOOD, version if same else f"{version} (tested with {tested})")
 
 
-def _framework(name: str) -> Finding:
+def _extras() -> Iterator[Finding]:
+    """What the extras bring is imported as well; the frameworks are tried on their own."""
+    wanted = [name for extra, names in EXTRAS.items() if extra not in BACKENDS for name in names]
+    modules = {name: MODULES.get(name, name) for name in wanted if installed_version(name)}
+    why_not = try_modules(list(modules.values())) if modules else {}
+    for extra, names in EXTRAS.items():
+        for name in names:
+            found, why = _package(name, extra), why_not.get(modules.get(name, ""), "")
+            yield _broken(found, why, extra) if why else found
+
+
+def _broken(found: Finding, why: str, extra: str) -> Finding:
+    text = f"{found.text}, but it does not import ({why})"
+    if "torchvision::nms does not exist" not in why:
+        return Finding(found.subject, BAD, text, install_command(extra, anew=True))
+    remedy = "for torchvision: take it and PyTorch from the same place; pytorch.org shows the command for both"
+    text = f"{text}: it was built for another PyTorch. Only `bench` uses it, and helps itself"
+    return Finding(found.subject, NOTE, text, remedy)
+
+
+def _frameworks() -> Iterator[Finding]:
+    """Try the installed frameworks together, as most commands use them; if that fails, each alone."""
+    for name, (_, _, title) in BACKENDS.items():
+        if absent := ", ".join(missing_modules(name)):
+            yield Finding(title, NOTE, f"{absent} not installed: this twin is not available", _install(name))
+    names = [name for name in BACKENDS if not missing_modules(name)]
+    if not names:
+        return
+    together = attempt("frameworks", names[::-1])  # TensorFlow first: the order that crashes, where one does
+    alone = {name: together if together.good or len(names) == 1 else attempt("frameworks", [name]) for name in names}
+    yield from (_framework(name, tried) for name, tried in alone.items())
+    if not together.good and all(tried.good for tried in alone.values()):
+        yield _pair(together)
+
+
+def _install(name: str) -> str:
+    """The command that installs a framework; empty where there is none for this Python."""
+    return "" if name == "tf" and sys.version_info[:2] > PYTHON_HIGH else install_command(name)
+
+
+def _framework(name: str, tried: Trial) -> Finding:
     title = BACKENDS[name][2]
-    if missing_modules(name):
-        absent = ", ".join(missing_modules(name))
-        return Finding(title, NOTE, f"{absent} not installed: this twin is not available", install_command(name))
-    try:
-        devices = load_backend(name).devices()
-    except MissingPackageError as error:
-        text, _, remedy = str(error).partition("; install it anew with: ")
-        return Finding(title, BAD, text, remedy)
-    except Exception as error:  # a framework may break in any way while it starts; that is what is looked for here
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        return Finding(title, BAD, f"does not start: {reason}", install_command(name))
-    return Finding(title, GOOD, "works; " + "; ".join(devices))
+    if tried.good:
+        return Finding(title, GOOD, "works; " + "; ".join(tried.results[name]))
+    if tried.killed_by == getattr(signal, "SIGILL", -1) and "avx" not in processor()[1]:
+        text = "its build needs a processor with AVX instructions, which this one does not have"
+        return Finding(title, BAD, text, "use the other framework, or another computer")
+    return Finding(title, BAD, f"does not start: {tried.why}", tried.remedy or install_command(name, anew=True))
+
+
+def _pair(tried: Trial) -> Finding:
+    text = f"PyTorch and Keras work alone, but not both in one process: {tried.why}"
+    if is_installed("triton"):
+        text += "; triton, PyTorch's compiler for GPUs, is the usual reason, and PyTorch works without it"
+        return Finding("both together", BAD, text, pip_command("uninstall", "-y", "triton"))
+    return Finding("both together", BAD, text, install_command("tf", anew=True))
+
+
+def _triton() -> Iterator[Finding]:
+    if clashes():
+        text = (
+            f"{installed_version('triton') or 'installed'}: loaded after this TensorFlow it would crash; resnet_torch "
+            "and resnet_tf load it in front, so import one of them before tensorflow and keras"
+        )
+        yield Finding("triton", NOTE, text)
 
 
 def _keras_settings() -> Iterator[Finding]:
-    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
-    if backend not in ("tensorflow", "torch", "jax"):
-        yield Finding(
-            "KERAS_BACKEND", BAD, f"is {backend!r}; allowed is tensorflow, torch or jax", "unset KERAS_BACKEND"
-        )
-    elif backend != "tensorflow":
+    backend = os.environ.get("KERAS_BACKEND") or "tensorflow"
+    if backend != "tensorflow":  # one that Keras does not have is found by trying
         text = f"is {backend}: Keras predicts the same, but gradients and float64 need tensorflow"
-        yield Finding("KERAS_BACKEND", NOTE, text, "unset KERAS_BACKEND")
+        yield Finding("KERAS_BACKEND", NOTE, text, unset_command("KERAS_BACKEND"))
     if os.environ.get("TF_USE_LEGACY_KERAS", "0") not in ("0", "", "False", "false"):
         text = "is set: tf.keras is then Keras 2, which this package does not use"
-        yield Finding("TF_USE_LEGACY_KERAS", NOTE, text, "unset TF_USE_LEGACY_KERAS")
+        yield Finding("TF_USE_LEGACY_KERAS", NOTE, text, unset_command("TF_USE_LEGACY_KERAS"))
     keras = installed_version("keras")
     if keras and keras.split(".")[0] in ("0", "1", "2"):
         yield Finding("keras", BAD, f"{keras} is too old: Keras 3 is needed", install_command("tf"))
+    settings = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "keras.json"
+    try:
+        first = "channels_first" in settings.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return
+    if first:
+        text = f"{settings} says channels_first: our networks do not mind, Keras layers of your own do, and tutorials"
+        yield Finding("keras.json", NOTE, text, f"write channels_last into {settings}")
+
+
+def _names() -> Iterator[Finding]:
+    """Find files of the user's that hide a package in scripts and notebooks that are started here."""
+    folders = [Path.cwd(), *map(Path, filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))]
+    for folder in dict.fromkeys(path.resolve() for path in folders):
+        if folder == HOME:
+            continue
+        for name in (*OURS, *USUAL_NAMES):
+            for found in (folder / f"{name}.py", folder / name / "__init__.py"):
+                if found.is_file() and not any(folder.glob(f"{name}-*.dist-info")):
+                    shown = found.parent if found.name == "__init__.py" else found
+                    text = f"{shown} hides the package {name} in scripts and notebooks that are started there"
+                    yield Finding("file in the way", BAD, text, f"rename {shown}, or start scripts with python -P")
 
 
 def _processor() -> Finding:
@@ -105,37 +182,36 @@ def _sandbox() -> Finding:
 def _data() -> Iterator[Finding]:
     named = os.environ.get("RESNET_TWINS_DATA")
     if named and not (Path(named).is_dir() and os.access(named, os.R_OK | os.X_OK)):
-        remedy = "export RESNET_TWINS_DATA=FOLDER, or unset RESNET_TWINS_DATA"
-        yield Finding("data folder", BAD, f"{named} (from $RESNET_TWINS_DATA) is no readable folder", remedy)
+        text = f"{named} (from $RESNET_TWINS_DATA) is no readable folder"
+        remedy = f"let RESNET_TWINS_DATA name a folder, or {unset_command('RESNET_TWINS_DATA')}"
+        yield Finding("data folder", BAD, text, remedy)
     elif named:
         yield Finding("data folder", GOOD, f"{named} (from $RESNET_TWINS_DATA)")
     folder = data_cache()
-    if not folder.exists():
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.R_OK | os.W_OK | os.X_OK):
+        text = f"{folder}: {there} cannot be written to, so downloads need --data-dir"
+        yield Finding("data cache", NOTE, text, f"make {there} a folder that you can write to")
+    elif there != folder:
         yield Finding("data cache", GOOD, f"{folder} (not there yet, made when first needed)")
-        return
-    if not folder.is_dir() or not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-        remedy = f"make {folder} a folder that you can write to"
-        yield Finding("data cache", BAD, f"{folder} is no folder that can be written to", remedy)
-        return
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    yield Finding("data cache", GOOD, f"{folder} ({size / 1e6:.0f} MB)")
+    else:
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        yield Finding("data cache", GOOD, f"{folder} ({size / 1e6:.0f} MB)")
 
 
 def examine() -> Iterator[Finding]:
-    """Yield the findings, cheap ones first. Importing the frameworks takes some seconds."""
-    where = Path(__file__).resolve().parents[1]
-    yield Finding("resnet-twins", GOOD, f"{__version__} at {where}")
+    """Yield the findings, cheap ones first. Trying the frameworks takes some seconds."""
+    yield Finding("resnet-twins", GOOD, f"{__version__} at {HOME}")
     yield _python()
     yield Finding("system", GOOD, f"{platform.platform()}, {os.cpu_count()} cores")
     yield _processor()
+    yield from _names()
     for name in ("numpy", "safetensors", "rich", "typer"):
         yield _package(name, None)
-    for extra, names in EXTRAS.items():
-        for name in names:
-            yield _package(name, extra)
+    yield from _extras()
+    yield from _triton()
     yield from _keras_settings()
-    for name in BACKENDS:
-        yield _framework(name)
+    yield from _frameworks()
     yield from _data()
     if installed_version("nbgrader"):
         yield _sandbox()

@@ -20,6 +20,7 @@ from types import FrameType
 from shared.backends import load_backend
 from shared.errors import InputError, LostProcessError, OtherProcessError, StoppedError, TrainingError
 from shared.files import write_text
+from shared.subprocesses import child_environment, ending_words, python_command
 from shared.team import MOST_PROCESSES, place_of
 
 #: Names the file in which a started process says how it ended.
@@ -63,7 +64,7 @@ def processes_to_start(framework: str, wanted: int | None, device: str) -> int:
 
 def torchrun_command(processes: int, arguments: Sequence[str]) -> list[str]:
     """Return the command that starts `resnet-twins ARGUMENTS` with PyTorch's own starter, torchrun."""
-    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
+    run = python_command("-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1")
     run += [f"--nproc-per-node={processes}", f"--max-restarts={RESTARTS}"]
     return [*run, "-m", "shared.cli", *arguments]
 
@@ -96,11 +97,8 @@ def launch(framework: str, processes: int, arguments: Sequence[str], hint: str) 
     each = str(max(1, (os.cpu_count() or 1) // processes))  # cores for each, unless somebody knows better
     with tempfile.TemporaryDirectory(prefix="resnet-twins-") as folder:
         outcome = Path(folder) / "outcome.json"
-        environment = {"OMP_NUM_THREADS": each, "TF_NUM_INTRAOP_THREADS": each, **os.environ, OUTCOME: str(outcome)}
-        # This very package, and not what is called `shared` in the folder where the command was typed.
-        package = str(Path(__file__).parents[1])
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-        environment["PYTHONSAFEPATH"] = "1"
+        environment = {"OMP_NUM_THREADS": each, "TF_NUM_INTRAOP_THREADS": each, **child_environment()}
+        environment[OUTCOME] = str(outcome)
         if framework == "torch":
             # Without it, processes that are started again may find the addresses of those that were killed.
             environment["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
@@ -108,7 +106,7 @@ def launch(framework: str, processes: int, arguments: Sequence[str], hint: str) 
         else:
             # All of them would take all GPUs; TensorFlow uses several GPUs of a machine from one process.
             environment["CUDA_VISIBLE_DEVICES"] = ""
-            command = [sys.executable, "-m", "shared.cli", *arguments]
+            command = python_command("-m", "shared.cli", *arguments)
             commands = [(command, {**environment, "TF_CONFIG": text}) for text in tf_configs(free_ports(processes))]
         children = [_Child(index, *started, Path(folder)) for index, started in enumerate(commands)]
         died, asked = _wait(children)
@@ -162,14 +160,15 @@ class _Child:
             )
 
     def send(self, number: int) -> None:
-        """Send a signal."""
+        """Pass a signal on. Windows sends Ctrl-C to all processes of a console by itself, and cannot pass it on."""
+        if sys.platform == "win32" and number == signal.SIGINT:
+            return
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(number)
 
     def ending(self) -> str:
         """Return how it ended, in words."""
-        code = self.process.returncode
-        return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"died (exit code {code})"
+        return ending_words(self.process.returncode)
 
     def show_errors(self) -> None:
         """Print the last lines that it wrote to standard error."""
@@ -194,8 +193,8 @@ def _wait(children: list[_Child]) -> tuple[_Child | None, bool]:
     def forward(number: int, frame: FrameType | None) -> None:
         nonlocal asked
         asked = True
-        for child in children:
-            child.send(number)
+        for each in children:
+            each.send(number)
 
     old = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
     died: _Child | None = None

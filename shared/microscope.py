@@ -424,18 +424,20 @@ def examine(
     labels: Array | None = None,
     *,
     training: bool | None = None,
+    device: str = "cpu",
 ) -> Microscope:
     """Look at two models that you built yourself. Their weights, statistics and modes are left as they were.
 
     `torch_inputs` are images (N, C, H, W), `keras_inputs` (N, H, W, C); `labels`, class numbers (N,), add the
     gradients. Layers are matched by the names of `spec`'s table. Without `training` the models are looked at
     as they stand: a PyTorch model, or a single BatchNorm, that was left in training mode shows. One pass is
-    compared: what a training step writes into the running statistics is not (`shared.verify` does that).
+    compared: what a training step writes into the running statistics is not (`shared.verify` does that). Keras
+    computes on `device`; a PyTorch model where it is.
     Raises `InputError` if the inputs do not fit the models or a model cannot be run.
     """
     spec = get_spec(spec)
     _check_inputs(spec, torch_inputs, keras_inputs, labels)
-    torch, keras = load_backend("torch"), load_backend("tf")
+    torch, keras = load_backend("torch", device=device), load_backend("tf", device=device)
     weights = {"torch": torch.get_weights(torch_model), "keras": keras.get_weights(keras_model)}
     try:
         traces = {
@@ -537,11 +539,17 @@ def _layer_error(name: str, kind: str, values: dict[str, Array], gradients: dict
 
 
 def microscope(
-    name: str | ResNetSpec, *, dtype: str = "float64", seed: int = 0, input_size: int | None = None, **overrides: Any
+    name: str | ResNetSpec,
+    *,
+    dtype: str = "float64",
+    seed: int = 0,
+    input_size: int | None = None,
+    device: str = "cpu",
+    **overrides: Any,
 ) -> Microscope:
     """Build a network in both frameworks with the same weights and look at every layer.
 
-    `input_size` is 64 pixels at most by default. Raises `InputError` for bad input.
+    `input_size` is 64 pixels at most by default; `device` is where both compute. Raises `InputError` for bad input.
     """
     spec = get_spec(name, **overrides)
     spec = probe_spec(spec) if input_size is None else get_spec(spec, input_size=input_size)
@@ -556,7 +564,7 @@ def microscope(
             f"pixels; allowed are {MOST_MEMORY / 1e9:.0f} GB: make input_size smaller"
         )
     check_installed(*BACKENDS)
-    backends = [load_backend(framework) for framework in BACKENDS]
+    backends = [load_backend(framework, device=device) for framework in BACKENDS]
     weights = lively_weights(spec, seed, tame=True)
     images = random_images(spec, spec.input_size, 2, seed)
     models, inputs = [], []
@@ -566,4 +574,4 @@ def microscope(
         models.append(model)
         inputs.append(backend.from_nhwc(images, model))
     labels = random_labels(spec, 2, seed)
-    return examine(spec, models[0], models[1], inputs[0], inputs[1], labels, training=False)
+    return examine(spec, models[0], models[1], inputs[0], inputs[1], labels, training=False, device=device)

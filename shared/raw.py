@@ -47,7 +47,7 @@ def raw_columns(spec: ResNetSpec) -> str:
     Nothing is changed within a row. Keras sorts its rows by depth in the graph, which puts a shortcut's layers
     between those of the main path; here they stand in PyTorch's order.
     """
-    torch, keras = load_backend("torch"), load_backend("tf")
+    torch, keras = load_backend("torch", device="cpu"), load_backend("tf", device="cpu")
     left = list(torch_lines(torch.printout(torch.create_skeleton(spec))))
     head, groups, tail = keras_groups(keras.printout(keras.create_skeleton(spec)))
     ordered = ["input"]

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared import __version__
-from shared.backends import BACKENDS
+from shared.backends import BACKENDS, DEVICES
 from shared.batches import Batches
 from shared.catalog import get_spec
 from shared.errors import InputError, TrainingError, UnwritableError, WeightsError
@@ -35,7 +35,7 @@ from shared.machine import has_bfloat16
 from shared.recipe import Recipe, parse_recipe, read_recipe
 from shared.spec import ResNetSpec, check_whole
 from shared.table import count_buffers, count_macs, count_parameters
-from shared.versions import installed_version, is_installed
+from shared.versions import installed_version, is_installed, shell_line
 from shared.weights import read_arrays, save_arrays, write_safetensors
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -64,7 +64,6 @@ PROBE = "tmp-probe"  # shows whether a folder can be written to
 OF_A_START = (PROBE, f"tmp-*-{PROBE}", f"tmp-*-{ABOUT}", LOCK, HOLDER)
 LEFTOVERS = ("tmp-*", ".tmp*", LOCK, HOLDER)
 LAST, BEST, CURVES, CONFUSION = "last.safetensors", "best.safetensors", "curves.png", "confusion.png"
-DEVICES = ("auto", "cpu", "cuda", "mps")
 #: A figure takes half a second: between the epochs of a small network they are drawn only this often.
 SECONDS_BETWEEN_FIGURES = 20.0
 #: Smaller networks, like those for digits, spend their time elsewhere than in convolutions.
@@ -666,6 +665,4 @@ def epoch_means(rows: Sequence[Row], column: str) -> tuple[list[float], list[flo
 
 def command_line() -> str:
     """Return the command that was typed, for people."""
-    import shlex
-
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return shell_line([Path(sys.argv[0]).name, *sys.argv[1:]])

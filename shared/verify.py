@@ -109,15 +109,16 @@ def probe_spec(spec: ResNetSpec) -> ResNetSpec:
     return replace(spec, input_size=min(spec.input_size, PROBE_SIZE))
 
 
-def verify(spec: ResNetSpec, dtype: str) -> Iterator[Check]:
+def verify(spec: ResNetSpec, dtype: str, *, device: str = "cpu") -> Iterator[Check]:
     """Yield the checks of one network in one dtype, as they are measured.
 
     Both twins are built anew, get the same weights, in which nothing is zero or one by default, and the same
-    images and labels. Raises `InputError` if a framework is not installed.
+    images and labels. On another `device` than the CPU, "cuda" for example, the tolerances may be missed: GPUs
+    multiply float32 numbers more coarsely. Raises `InputError` if a framework is not installed.
     """
     check_dtype(dtype)
     small = probe_spec(get_spec(spec))
-    backends = (load_backend("torch"), load_backend("tf"))
+    backends = (load_backend("torch", device=device), load_backend("tf", device=device))
     models = [backend.create_model(small, dtype=dtype) for backend in backends]
     pairs = list(zip(backends, models, strict=True))
     images = random_images(small, small.input_size, PROBE_BATCH, seed=0)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import shlex
+import subprocess
 import sys
+from collections.abc import Sequence
 
 #: The tested versions of what a user may have to install; `constraints.txt` holds the same ones, a test sees to it.
 TESTED = {
@@ -48,7 +51,24 @@ def is_installed(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
 
-def install_command(extra: str) -> str:
-    """Return the command that installs what `extra` ("torch", "tf", "figures", ...) stands for."""
-    packages = " ".join(f"{package}=={TESTED[package]}" for package in EXTRAS[extra])
-    return f"{sys.executable} -m pip install {packages}"
+def install_command(extra: str, *, anew: bool = False) -> str:
+    """Return the command that installs what `extra` ("torch", "tf", "figures", ...) stands for; `anew`: once more."""
+    force = ("--force-reinstall",) if anew else ()
+    return pip_command("install", *force, *(f"{package}=={TESTED[package]}" for package in EXTRAS[extra]))
+
+
+def pip_command(*arguments: str) -> str:
+    """Return the command that runs pip for this Python."""
+    return shell_line([sys.executable, "-m", "pip", *arguments])
+
+
+def shell_line(words: Sequence[str]) -> str:
+    """Return a command as one types it: paths with spaces, quotes and the like in the quotes that the system wants."""
+    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
+
+
+def unset_command(variable: str) -> str:
+    """Return what takes an environment variable away, in the words of the system's shells."""
+    if sys.platform == "win32":
+        return f"set {variable}= (in PowerShell: Remove-Item Env:{variable})"
+    return f"unset {variable}"

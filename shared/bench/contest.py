@@ -14,7 +14,6 @@ import json
 import re
 import statistics
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -24,6 +23,7 @@ from typing import IO, Any
 from shared.backends import missing_modules
 from shared.bench.images import images_for, save_images
 from shared.bench.races import MATRIX, Job, Race, ceilings, macs
+from shared.subprocesses import child_environment, python_command
 
 Say = Callable[[str], None]
 #: How much the rounds of a contender may differ on a computer that does nothing else.
@@ -93,7 +93,8 @@ class Contestant:
     def __init__(self, job: Job) -> None:
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "shared.bench.worker", json.dumps(asdict(job))],
+            python_command("-m", "shared.bench.worker", json.dumps(asdict(job))),
+            env=child_environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log,

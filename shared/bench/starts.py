@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from shared.backends import missing_modules
+from shared.subprocesses import child_environment, python_command
 
 EMPTY, TORCH, KERAS, FRAMEWORKS = "an empty Python process", "`import torch`", "`import keras`", "`import torch, keras`"
 DEPTHS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
@@ -68,7 +67,7 @@ def commands(*, quick: bool = False) -> list[Start]:
 
 def measure_starts(starts: list[Start], *, runs: int, say: Callable[[str], None]) -> list[Start]:
     """Run every one `runs` times, in turns, behind one that warms the disk's cache up where there are several."""
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
+    environment = child_environment(TF_CPP_MIN_LOG_LEVEL="3", KERAS_BACKEND="tensorflow")
     for start in starts:
         missing = [module for backend in start.backends for module in missing_modules(backend)]
         start.failed = f"{', '.join(missing)} not installed" if missing else ""
@@ -78,7 +77,7 @@ def measure_starts(starts: list[Start], *, runs: int, say: Callable[[str], None]
                 continue
             say(f"{start.label}: {turn + 1}")
             began = time.perf_counter()
-            command = [sys.executable, *start.arguments]
+            command = python_command(*start.arguments)
             done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
             passed = time.perf_counter() - began
             if done.returncode and "nope" not in start.arguments:
