@@ -189,7 +189,9 @@ def torchvision(part: str) -> Any:
         return importlib.import_module(f"torchvision.{part}")
     except ImportError:
         return None
-    except RuntimeError:  # operator torchvision::nms does not exist
+    except RuntimeError as error:
+        if "torchvision::nms does not exist" not in str(error):
+            return None
         for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
             del sys.modules[name]
     LIBRARIES.append(torch.library.Library("torchvision", "DEF"))

@@ -380,7 +380,7 @@ def doctor() -> None:
         screen.print("\nTo add what is missing or mend what is broken:")
         for remedy, _ in remedies:
             screen.print(f"  {escape(remedy)}")
-    broken = [finding.subject for finding in findings if finding.state == BAD]
+    broken = dict.fromkeys(finding.subject for finding in findings if finding.state == BAD)
     if broken:
         screen.print(f"\n[bold red]✗[/] broken: {', '.join(broken)}")
         raise typer.Exit(1)

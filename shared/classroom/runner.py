@@ -1,8 +1,8 @@
 """Runs a student's notebook inside the sandbox: cells as Jupyter would run them, and questions about the results.
 
-Started as a script, with nothing of this package at hand but `wire.py` beside it. It is told what to do on the
-pipe that was its standard input and answers on the one that was its standard output. Nothing it says is trusted:
-the student's code runs in this very process and may change all of it. That is why no expected value and no test
+Started as a script, with nothing of this package at hand but `wire.py` and `side_by_side.py` beside it. It is told what
+to do on the pipe that was its standard input and answers on the one that was its standard output. Nothing it says is
+trusted: the student's code runs in this very process and may change all of it. That is why no expected value and no test
 ever comes here, only questions, and why the marks are given on the other side.
 """
 
@@ -107,7 +107,10 @@ def answer(names: dict[str, Any], source: str, function: str, inputs: dict[str, 
 def main() -> None:
     """Serves requests until the other side closes the pipe."""
     sys.path.insert(0, str(Path(__file__).parent))
+    import side_by_side
     import wire
+
+    side_by_side.make_safe()  # a student may import TensorFlow first, and their computer may do without this
 
     requests = os.fdopen(os.dup(0), "rb")
     replies = os.fdopen(os.dup(1), "wb")

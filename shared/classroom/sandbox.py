@@ -26,6 +26,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
+from shared import side_by_side
 from shared.classroom import runner, wire
 
 MAX_ANSWER = 500_000_000  # bytes
@@ -34,7 +35,7 @@ MAX_PROCESSES = 64
 POLL = 0.1  # seconds between two looks at the memory
 ROOM = 12  # gigabytes of addresses on top of the memory limit: frameworks reserve far more than they use
 SYSTEM = ("/usr", "/bin", "/lib", "/lib32", "/lib64", "/etc/alternatives", "/etc/ld.so.cache", "/etc/localtime")
-PACKAGES = ("resnet_torch", "resnet_tf", "shared")
+PACKAGES = ("_resnet_twins", "resnet_torch", "resnet_tf", "shared")
 
 
 class DiedError(Exception):
@@ -173,7 +174,7 @@ class Sandbox:
             target = self.folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
-        for module in (runner, wire):
+        for module in (runner, wire, side_by_side):
             shutil.copyfile(str(module.__file__), box / Path(str(module.__file__)).name)
         if self._own or why_not():
             command = [sys.executable, "-B", str(box / "runner.py")]
