@@ -140,7 +140,7 @@ def on_device(device: str) -> Iterator[None]:
     Raises `InputError` for a device that is not there.
     """
     check_device(device, available_devices(), "Keras")
-    with nullcontext() if device == "auto" else keras.device({"cuda": "gpu"}.get(device, device)):
+    with nullcontext() if device == "auto" else keras.device({"cuda": "gpu:0", "cpu": "cpu:0"}[device]):
         yield
 
 

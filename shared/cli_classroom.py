@@ -201,6 +201,7 @@ def selftest(
     from shared.classroom.selftest import selftest as run
 
     opened = open_course(course, ours=True)
+    opened.assignments(names)  # a wrong name is said before anything else
     _warn(why_not(), False)
     trials = run(opened, names, quick=quick, jobs=jobs, report=lambda line: typer.echo(line, err=True))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -10,11 +12,13 @@ import tomllib
 import pytest
 
 from shared import __version__
+from shared import doctor as doctoring
 from shared.backends import BACKENDS, missing_modules
 from shared.catalog import SPECS
 from shared.data import data_cache
-from shared.doctor import BAD, examine
-from shared.versions import TESTED, install_command
+from shared.doctor import BAD, GOOD, NOTE, examine
+from shared.trial import Trial, try_modules
+from shared.versions import TESTED, install_command, unset_command
 from tests.conftest import ROOT
 
 
@@ -193,8 +197,98 @@ def test_doctor_lists_versions_devices_and_the_cache(call, tmp_path, twin):
 def test_doctor_notices_broken_settings(command, keras_twin):
     result = command("doctor", KERAS_BACKEND="theano")
     assert result.returncode == 1
-    assert "KERAS_BACKEND" in result.stdout
-    assert "unset KERAS_BACKEND" in result.stdout
+    assert "KERAS_BACKEND is 'theano'; allowed is tensorflow, torch, jax" in result.stdout
+    assert unset_command("KERAS_BACKEND") in result.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("compare", "resnet18"), ("verify",), ("microscope", "resnet18"), ("demo",), ("train", "--framework", "tf")],
+)
+def test_a_backend_that_keras_does_not_have_is_one_line(command, torch_twin, keras_twin, arguments):
+    result = command(*arguments, KERAS_BACKEND="theano")
+    assert result.returncode == 2
+    assert result.stderr.strip().splitlines()[-1].startswith("Error: KERAS_BACKEND is 'theano'; allowed is")
+    assert "Traceback" not in result.stderr
+
+
+CRASH = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
+def test_doctor_survives_a_framework_that_crashes_and_says_which(command, tmp_path, torch_twin, keras_twin):
+    (tmp_path / "path" / "torch").mkdir(parents=True)
+    (tmp_path / "path" / "torch" / "__init__.py").write_text(CRASH)
+    result = command("doctor", PYTHONPATH=str(tmp_path / "path"))
+    assert result.returncode == 1, result.stdout
+    assert re.search(r"✗ PyTorch +does not start: its process was killed by SIGSEGV", result.stdout)
+    assert re.search(r"✓ Keras +works", result.stdout)
+    assert install_command("torch", anew=True) in result.stdout
+
+
+@pytest.mark.parametrize("triton", [True, False])
+def test_doctor_says_what_mends_a_pair_that_crashes(monkeypatch, triton):
+    monkeypatch.setattr(doctoring, "missing_modules", lambda name: [])
+    monkeypatch.setattr(doctoring, "is_installed", lambda module: triton)
+    fine = {name: Trial(results={name: ["CPU"]}) for name in BACKENDS}
+    crash = Trial(why="its process was killed by SIGSEGV", killed_by=11)
+    monkeypatch.setattr(doctoring, "attempt", lambda what, names: fine[names[0]] if len(names) == 1 else crash)
+    *each, pair = doctoring._frameworks()
+    assert [finding.state for finding in each] == [GOOD, GOOD]
+    assert (pair.state, "not both in one process: its process was killed by SIGSEGV" in pair.text) == (BAD, True)
+    assert ("uninstall -y triton" in pair.remedy) == triton
+    assert ("--force-reinstall" in pair.remedy) != triton
+
+
+def test_doctor_ticks_only_what_can_be_imported(monkeypatch):
+    why = {"torchvision": "RuntimeError: operator torchvision::nms does not exist", "PIL": "OSError: no libjpeg"}
+    monkeypatch.setattr(doctoring, "installed_version", lambda name: "1.0")
+    monkeypatch.setattr(doctoring, "try_modules", lambda names: {name: why.get(name, "") for name in names})
+    found = {finding.subject: finding for finding in doctoring._extras()}
+    assert {name: each.state for name, each in found.items() if each.state != GOOD} == {
+        "torchvision": NOTE,
+        "pillow": BAD,
+    }
+    assert "operator torchvision::nms does not exist" in found["torchvision"].text
+    assert "no libjpeg" in found["pillow"].text
+    assert found["pillow"].remedy == install_command("images", anew=True)
+
+
+def test_modules_are_tried_in_a_process_of_their_own(tmp_path, monkeypatch):
+    (tmp_path / "dies_here.py").write_text(CRASH)
+    (tmp_path / "fails_here.py").write_text("raise OSError('no such library')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    why = try_modules(["json", "fails_here", "dies_here"])
+    assert (why["json"], why["fails_here"]) == ("", "OSError: no such library")
+    assert why["dies_here"].startswith("its process ")
+
+
+@pytest.mark.parametrize("name", ["shared", "resnet_torch", "torch", "keras"])
+def test_doctor_notices_a_file_in_the_way(monkeypatch, tmp_path, name):
+    (tmp_path / f"{name}.py").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    (finding,) = doctoring._names()
+    assert (finding.state, str(tmp_path / f"{name}.py") in finding.remedy) == (BAD, True)
+
+
+def test_remedies_are_given_in_the_words_of_the_system(monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/home/Ann O'Neil/中文 env/python")
+    assert shlex.split(install_command("images"))[:3] == [sys.executable, "-m", "pip"]
+    assert unset_command("X") == "unset X"
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(sys, "executable", r"C:\Program Files\python.exe")
+    assert install_command("images").startswith(r'"C:\Program Files\python.exe" -m pip install pillow')
+    assert unset_command("X") == "set X= (in PowerShell: Remove-Item Env:X)"
+
+
+@pytest.mark.parametrize(("version", "state"), [((3, 10), BAD), ((3, 12), GOOD), ((3, 14), NOTE)])
+def test_doctor_says_what_another_python_lacks(monkeypatch, version, state):
+    monkeypatch.setattr(sys, "version_info", version)
+    finding = doctoring._python()
+    assert finding.state == state
+    assert ("no TensorFlow yet" in finding.text) == (version == (3, 14))
+    assert (doctoring._install("tf") == "") == (version == (3, 14))
 
 
 HIDE = """

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from shared import launch as launching
 from shared.backends import BACKENDS
 from shared.batches import Batches
 from shared.data import load_data
@@ -36,6 +38,7 @@ from shared.launch import (
 )
 from shared.recipe import get_recipe
 from shared.run import Reporter, Run, read_metrics
+from shared.subprocesses import ending_words
 from shared.team import Place, Team, check_parts, place_of
 from shared.training import train
 from tests.conftest import ROOT
@@ -468,6 +471,33 @@ def test_the_commands_that_start_processes():
     for port in ports:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", port))
+
+
+def test_ctrl_c_is_not_passed_on_where_windows_has_done_it(monkeypatch):
+    """`send_signal(SIGINT)` raises there; the processes of a console get Ctrl-C all by themselves."""
+    sent = []
+    child = object.__new__(launching._Child)
+    child.process = types.SimpleNamespace(send_signal=sent.append)
+    child.send(signal.SIGINT)
+    monkeypatch.setattr(sys, "platform", "win32")
+    child.send(signal.SIGINT)
+    child.send(signal.SIGTERM)
+    assert sent == [signal.SIGINT, signal.SIGTERM]
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (3, "died (exit code 3)"),
+        (-9, "was killed by SIGKILL"),
+        (-63, "was killed by signal 63"),
+        (0xC0000005, "crashed (Windows calls"),
+    ],
+)
+def test_how_a_process_ended_in_words(code, words):
+    if code == -9 and sys.platform == "win32":
+        pytest.skip("Windows has no SIGKILL")
+    assert words.lower() in ending_words(code).lower()
 
 
 def test_who_starts_processes(monkeypatch):

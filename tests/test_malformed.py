@@ -540,6 +540,8 @@ TWIN_CASES: list[Case] = [
         lambda g: g.twin.train_step(g.model, g.inputs(), np.array([0]), 0.1),
         "wanted are 2 whole numbers",
     ),
+    ("on_device", "unknown", lambda g: g.twin.on_device("gpu").__enter__(), "'gpu'; allowed is one of auto, cpu, cuda"),
+    ("on_device", "absent", lambda g: g.twin.on_device("mps").__enter__(), "finds no such device here"),
     ("fuse", "no model", lambda g: g.twin.fuse("resnet18"), "this is no .* model but a builtins.str"),
     ("fuse", "twice", lambda g: g.twin.fuse(g.twin.fuse(g.model)), "is fused already"),
     ("layer_rows", "no model", lambda g: g.twin.layer_rows(1), "this is no"),

@@ -232,3 +232,50 @@ def test_gradients_on_another_keras_backend_are_refused_with_the_reason(keras_tw
         "except ValueError as error: print(error)"
     )
     assert "but KERAS_BACKEND is torch" in run_python(code, KERAS_BACKEND="torch").stdout
+
+
+@pytest.mark.parametrize("name", ["resnet8_digits", "resnet20_cifar", "preact_resnet18", "resnet50_keras"])
+def test_keras_networks_are_channels_last_whatever_the_settings_say(keras_twin, name):
+    import keras
+
+    spec = get_spec(name, input_size=33)
+    usual = keras_twin.create_model(spec, seed=0)
+    before = keras.config.image_data_format()
+    keras.config.set_image_data_format("channels_first")
+    try:
+        model = keras_twin.create_model(spec, seed=0)
+        assert model.input_shape == usual.input_shape == (None, 33, 33, spec.in_channels)
+        assert [layer.output.shape for layer in model.layers] == [layer.output.shape for layer in usual.layers]
+        np.testing.assert_array_equal(logits(keras_twin, model, spec), logits(keras_twin, usual, spec))
+    finally:
+        keras.config.set_image_data_format(before)
+
+
+@pytest.mark.parametrize(
+    "settings", ['{"image_data_format": "channels_first", "backend": "jax"}', '{"floatx": "float16"}', "{no json"]
+)
+def test_a_users_keras_json_changes_nothing(run_python, keras_twin, tmp_path, settings):
+    (tmp_path / "keras.json").write_text(settings)
+    code = (
+        "import numpy as np, resnet_tf as r; m = r.create_model('resnet8_digits', seed=0)\n"
+        "print(m.input_shape, m.output.dtype, r.forward(m, np.ones((1, 8, 8, 1))).sum().round(3))"
+    )
+    told = {run_python(code, KERAS_HOME=str(home)).stdout for home in (tmp_path, tmp_path / "empty")}
+    assert len(told) == 1, told
+    assert "(None, 8, 8, 1) float32" in told.pop()
+
+
+@pytest.mark.parametrize("settings", ['{"floatx": "float8"}', "[]", '{"epsilon": "small"}'])
+def test_a_keras_json_with_which_keras_does_not_start_is_named_in_one_line(command, keras_twin, tmp_path, settings):
+    (tmp_path / "keras.json").write_text(settings)
+    result = command("compare", "resnet8_digits", KERAS_HOME=str(tmp_path))
+    assert (result.returncode, len(result.stderr.splitlines())) == (2, 1), result.stderr
+    assert "Keras is installed but does not start" in result.stderr
+    assert f"mend or remove {tmp_path / 'keras.json'}" in result.stderr
+
+
+def test_tensorflow_leaves_memory_of_a_gpu_to_others_unless_the_user_decided(run_python, keras_twin):
+    code = "import os, resnet_tf; print(os.environ['TF_FORCE_GPU_ALLOW_GROWTH'])"
+    environment = {"TF_FORCE_GPU_ALLOW_GROWTH": "false"}
+    assert run_python(f"import os; os.environ.pop('TF_FORCE_GPU_ALLOW_GROWTH', 0); {code}").stdout == "true\n"
+    assert run_python(code, **environment).stdout == "false\n"

@@ -254,3 +254,36 @@ def test_batch_norm_in_one_operation_is_the_formula(keras_twin, policy, shape):
     assert np.abs(fast[0] - plain[0]).max() < rounding
     assert np.abs(fast[1] - plain[1]).max() < 1e-6
     assert np.abs(fast[2] - plain[2]).max() < 1e-5
+
+
+TWO_CPUS = """
+import resnet_tf, tensorflow as tf
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+places = set()
+inner = resnet_tf.trace
+def trace(model, *arguments, **options):
+    places.update(variable.value.device[-5:] for variable in model.variables)
+    return inner(model, *arguments, **options)
+resnet_tf.trace = resnet_tf.probe.trace = trace
+with tf.device("CPU:1"):  # stands for the GPU that TensorFlow would choose
+    from shared.microscope import microscope
+    from shared.verify import verify
+    from shared.catalog import get_spec
+    {work}
+print(*sorted(places))
+"""
+
+
+@pytest.mark.parametrize(
+    ("work", "device"),
+    [
+        ("microscope('resnet8_digits')", "CPU:0"),
+        ("list(verify(get_spec('resnet8_digits'), 'float64'))", "CPU:0"),
+        ("microscope('resnet8_digits', device='auto')", "CPU:1"),
+    ],
+)
+def test_the_cpu_computes_unless_told_otherwise(run_python, torch_twin, keras_twin, work, device):
+    result = run_python(TWO_CPUS.replace("{work}", work))
+    assert result.stdout.split() == [device], result.stderr

@@ -100,7 +100,7 @@ def test_the_picture_is_what_the_command_prints(torch_twin, keras_twin):
     assert "url(http" not in draw(), "the picture must not fetch anything"
 
 
-def test_the_wheel_holds_the_three_packages_and_no_tests(tmp_path):
+def test_the_wheel_holds_the_packages_and_no_tests(tmp_path):
     pytest.importorskip("hatchling", reason="hatchling is not installed")
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
@@ -108,12 +108,13 @@ def test_the_wheel_holds_the_three_packages_and_no_tests(tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     assert {name.split("/")[0] for name in names} == {
+        "_resnet_twins",
         "resnet_torch",
         "resnet_tf",
         "shared",
         f"resnet_twins-{shared.__version__}.dist-info",
     }
-    for package in ("resnet_torch", "resnet_tf", "shared"):
+    for package in ("_resnet_twins", "resnet_torch", "resnet_tf", "shared"):
         assert f"{package}/py.typed" in names
     for name in SHIPPED:
         assert {f"shared/assets/{name}.safetensors", f"shared/assets/{name}.md"} <= set(names)

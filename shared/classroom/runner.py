@@ -2,7 +2,7 @@
 
 Started as a script, with nothing of this package at hand but `wire.py` and `side_by_side.py` beside it. It is told what
 to do on the pipe that was its standard input and answers on the one that was its standard output. Nothing it says is
-trusted: the student's code runs in this very process and may change all of it. That is why no expected value and no test
+trusted: the student's code runs in this very process and may change all of it. So no expected value and no test
 ever comes here, only questions, and why the marks are given on the other side.
 """
 
