@@ -17,7 +17,7 @@ from _resnet_twins import check_names, hiding
 from shared.errors import InputError, MissingPackageError
 from shared.side_by_side import make_safe
 from shared.spec import ResNetSpec
-from shared.versions import install_command, is_installed
+from shared.versions import how_to_install, install_command, is_installed
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -187,7 +187,7 @@ def check_installed(*names: str) -> None:
         if missing:
             title = BACKENDS[name][2]
             raise MissingPackageError(
-                f"{title} is not installed ({', '.join(missing)} missing); install it with: {install_command(name)}"
+                f"{title} is not installed ({', '.join(missing)} missing); {how_to_install(name)}"
             )
 
 

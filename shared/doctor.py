@@ -18,9 +18,20 @@ from shared.data import data_cache
 from shared.machine import has_bfloat16, processor
 from shared.side_by_side import clashes
 from shared.trial import Trial, attempt, try_modules
-from shared.versions import EXTRAS, TESTED, install_command, installed_version, is_installed, pip_command, unset_command
+from shared.versions import (
+    EXTRAS,
+    PYTHON_HIGH,
+    PYTHON_LOW,
+    PYTHONS,
+    TESTED,
+    how_to_install,
+    install_command,
+    installed_version,
+    is_installed,
+    pip_command,
+    unset_command,
+)
 
-PYTHON_LOW, PYTHON_HIGH = (3, 11), (3, 13)
 GOOD, NOTE, BAD = "ok", "note", "broken"
 #: The modules of packages that are called otherwise.
 MODULES = {"pillow": "PIL"}
@@ -41,10 +52,9 @@ class Finding:
 def _python() -> Finding:
     version = sys.version_info[:2]
     text = f"{platform.python_version()} at {sys.executable}"
-    allowed = f"{'.'.join(map(str, PYTHON_LOW))} to {'.'.join(map(str, PYTHON_HIGH))}"
-    remedy = f"make a virtual environment with Python {allowed}"
+    remedy = f"make a virtual environment with Python {PYTHONS}"
     if version < PYTHON_LOW:
-        return Finding("Python", BAD, f"{text}; supported is {allowed}", remedy)
+        return Finding("Python", BAD, f"{text}; supported is {PYTHONS}", remedy)
     if version > PYTHON_HIGH:
         return Finding("Python", NOTE, f"{text}; for this one there is no TensorFlow yet, only PyTorch", remedy)
     return Finding("Python", GOOD, text)
@@ -83,7 +93,8 @@ def _frameworks() -> Iterator[Finding]:
     """Try the installed frameworks together, as most commands use them; if that fails, each alone."""
     for name, (_, _, title) in BACKENDS.items():
         if absent := ", ".join(missing_modules(name)):
-            yield Finding(title, NOTE, f"{absent} not installed: this twin is not available", _install(name))
+            remedy = how_to_install(name).removeprefix("install it with: ")
+            yield Finding(title, NOTE, f"{absent} not installed: this twin is not available", remedy)
     names = [name for name in BACKENDS if not missing_modules(name)]
     if not names:
         return
@@ -92,11 +103,6 @@ def _frameworks() -> Iterator[Finding]:
     yield from (_framework(name, tried) for name, tried in alone.items())
     if not together.good and all(tried.good for tried in alone.values()):
         yield _pair(together)
-
-
-def _install(name: str) -> str:
-    """The command that installs a framework; empty where there is none for this Python."""
-    return "" if name == "tf" and sys.version_info[:2] > PYTHON_HIGH else install_command(name)
 
 
 def _framework(name: str, tried: Trial) -> Finding:

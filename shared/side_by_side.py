@@ -5,8 +5,9 @@ TensorFlow 2.20 and 2.21 load themselves so that every library that comes later 
 dies. PyTorch loads triton late, with the first optimiser. So triton is loaded first; where TensorFlow was first,
 PyTorch goes without it.
 
-TensorFlow's pull request 124230 mends it, by leaving `FLAGS` out of the package: no release up to 2.21 has it. Once
-pyproject.toml asks for one that does, this file can go. It imports nothing but Python: a sandbox runs it alone.
+TensorFlow 2.22 is mended (pull request 124230): it comes without `FLAGS`, and its release candidate was seen to load
+beside triton in any order. Once pyproject.toml asks for 2.22, this file can go. It imports nothing but Python: a sandbox
+runs it alone.
 """
 
 from __future__ import annotations

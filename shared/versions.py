@@ -9,6 +9,9 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+#: The Pythons for which all packages exist.
+PYTHON_LOW, PYTHON_HIGH = (3, 11), (3, 13)
+PYTHONS = "3.11 to 3.13"
 #: The tested versions of what a user may have to install; `constraints.txt` holds the same ones, a test sees to it.
 TESTED = {
     "torch": "2.13.0",
@@ -55,6 +58,13 @@ def install_command(extra: str, *, anew: bool = False) -> str:
     """Return the command that installs what `extra` ("torch", "tf", "figures", ...) stands for; `anew`: once more."""
     force = ("--force-reinstall",) if anew else ()
     return pip_command("install", *force, *(f"{package}=={TESTED[package]}" for package in EXTRAS[extra]))
+
+
+def how_to_install(extra: str) -> str:
+    """Return how to get what `extra` stands for: a command, or why there is none for this Python."""
+    if extra == "tf" and sys.version_info[:2] > PYTHON_HIGH:
+        return f"there is no TensorFlow for Python {sys.version_info[0]}.{sys.version_info[1]} yet: use {PYTHONS}"
+    return f"install it with: {install_command(extra)}"
 
 
 def pip_command(*arguments: str) -> str:
