@@ -6,7 +6,7 @@ dies. PyTorch loads triton late, with the first optimiser. So triton is loaded f
 PyTorch goes without it.
 
 TensorFlow 2.22 is mended (pull request 124230): it comes without `FLAGS`, and its release candidate was seen to load
-beside triton in any order. Once pyproject.toml asks for 2.22, this file can go. It imports nothing but Python: a sandbox
+beside triton in any order. Once pyproject.toml asks for 2.22, this file can go. It imports only Python: a sandbox
 runs it alone.
 """
 

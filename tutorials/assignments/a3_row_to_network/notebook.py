@@ -7,9 +7,13 @@
 # ---
 
 # %%
+import contextlib
+import importlib
 import os
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # fewer of TensorFlow's messages
+with contextlib.suppress(ImportError):
+    importlib.import_module("triton")  # a part of PyTorch on Linux; after TensorFlow it would crash
 
 from typing import NamedTuple
 

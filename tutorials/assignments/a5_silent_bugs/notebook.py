@@ -7,10 +7,14 @@
 # ---
 
 # %%
+import contextlib
 import copy
+import importlib
 import os
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # fewer of TensorFlow's messages
+with contextlib.suppress(ImportError):
+    importlib.import_module("triton")  # a part of PyTorch on Linux; after TensorFlow it would crash
 
 import keras
 import numpy as np
