@@ -141,3 +141,25 @@ def test_no_tool_or_path_of_one_machine_is_named_in_the_project():
         path = ROOT / name
         if path.suffix in {".py", ".md", ".toml", ".txt", ".yml", ".svg"} and path.exists():
             assert not wanted.search(path.read_text(encoding="utf-8")), name
+
+
+def test_the_versions_of_the_page_on_environments_are_those_of_the_project():
+    page = (ROOT / "docs" / "environments.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| 3.")]
+    pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [
+        *project["dependencies"],
+        *(each for extra in project["optional-dependencies"].values() for each in extra),
+    ]
+    lowest = dict(re.findall(r"^([\w-]+)>=([\d.]+)", "\n".join(wanted), re.MULTILINE))
+    script = (ROOT / ".ci" / "run").read_text()
+    for python, versions, torch, _, tensorflow, keras, numpy, _ in rows:
+        which = versions.split()[0]
+        have = {"torch": torch.split(",")[0], "tensorflow": tensorflow, "keras": keras, "numpy": numpy}
+        if which == "tested":
+            assert have == {name: pins[name] for name in have}
+        elif which == "oldest":
+            assert all(version.startswith(lowest[name]) for name, version in have.items())
+        assert "CPU build" in torch or f"bash .ci/environment {python} {which}" in script
+    assert len(rows) == 4
