@@ -22,12 +22,12 @@ KERAS_BACKENDS = ("tensorflow", "torch", "jax")
 def quiet_stderr() -> Iterator[None]:
     """Hold back what is written to standard error, also by C++ code, and show it only if the inside fails."""
     try:
-        saved = os.dup(2)
-    except OSError:  # no standard error at all, as under pythonw
+        saved, held = os.dup(2), tempfile.TemporaryFile()  # noqa: SIM115
+    except OSError:  # no standard error at all, as under pythonw, or no room for what it says
         yield
         return
     sys.stderr.flush()
-    with tempfile.TemporaryFile() as held:
+    with held:
         os.dup2(held.fileno(), 2)
         failed = True
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import keras
 import numpy as np
 
 from shared.backends import check_framework
-from shared.errors import InputError, WeightsError
+from shared.errors import InputError, UnwritableError, WeightsError
 from shared.files import replacing
 from shared.foreign import read_weights, spec_of
 from shared.table import layer_table
@@ -109,6 +110,12 @@ def write_native(model: keras.Model, path: str | Path) -> None:
     check_model(model)
     if not str(path).endswith((".keras", ".weights.h5")):
         raise InputError(f"{path} ends in neither .keras nor .weights.h5")
+    year = time.localtime().tm_year
+    if str(path).endswith(".keras") and not 1980 <= year <= 2107:
+        raise UnwritableError(
+            f"{path} cannot be written: the clock of this computer says {year}, and a .keras file is a ZIP archive, "
+            "which knows the years 1980 to 2107; set the clock, or write .weights.h5"
+        )
     with replacing(path) as temporary:
         if temporary.suffix == ".keras":
             model.save(temporary)

@@ -19,7 +19,7 @@ from shared import (
     cli_training,  # noqa: F401
 )
 from shared.errors import InputError, StoppedError, TrainingError
-from shared.terminal import Screen, app, console, emit, overrides
+from shared.terminal import PLAIN, Screen, app, console, emit, overrides
 
 INTERRUPTED = 130
 MODELS_WIDTH = 110
@@ -403,8 +403,8 @@ def fail(text: str, code: int) -> NoReturn:
 def main() -> None:
     """Run the command. Bad input is answered with one line and exit code 2, never with a traceback."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a terminal that knows no "✓" shows "?" instead of failing
-            stream.reconfigure(errors="replace")
+        if hasattr(stream, "reconfigure"):  # a terminal that knows no "✓" shows "+" instead of failing
+            stream.reconfigure(errors=PLAIN)
     try:
         code = app(standalone_mode=False)
     except StoppedError as stop:
@@ -419,7 +419,7 @@ def main() -> None:
     except MemoryError:
         fail(TOO_MUCH, 1)
     except OSError as error:
-        fail(f"{error.filename or 'file'}: {error.strerror or error}", 2)
+        fail(f"{error.filename}: {error.strerror or error}" if error.filename else str(error), 2)
     except Exception as error:
         # Typer's own complaints about the command line: a line instead of its box.
         text = error.format_message() if hasattr(error, "format_message") else None

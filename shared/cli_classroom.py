@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from shared.errors import InputError
 from shared.terminal import app, console
+from shared.versions import shell_line, twins_command
 
 assignment = typer.Typer(
     help="Graded exercises: list, start, and check your work.", no_args_is_help=True, rich_markup_mode="rich"
@@ -71,8 +72,8 @@ def start(
 
     notebook = copy(name, folder or Path(find_release(name).name))
     typer.echo(f"wrote {notebook}")
-    typer.echo(f"open it:  jupyter lab {notebook}")
-    typer.echo(f"check it: resnet-twins assignment check {notebook}")
+    typer.echo(f"open it:  {shell_line(['jupyter', 'lab', str(notebook)])}")
+    typer.echo(f"check it: {twins_command('assignment', 'check', notebook)}")
 
 
 @assignment.command()

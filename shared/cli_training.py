@@ -184,7 +184,7 @@ def _launched(
     elif not holds_this_run(folder, recipe, framework):
         new_folder(folder, recipe.name, framework)
     check_parts(recipe.batch_size, number)
-    launch(framework, number, arguments, f"resnet-twins train --resume {folder} --processes {number}")
+    launch(framework, number, arguments, folder)
     return True
 
 

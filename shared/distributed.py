@@ -42,6 +42,7 @@ from shared.run import (
 from shared.table import weight_shapes
 from shared.team import START_AGAIN, Team, check_parts, place_of
 from shared.training import BOTH, Result, check_same_images, check_size, load
+from shared.versions import twins_command
 from shared.weights import fit
 
 
@@ -259,8 +260,8 @@ def _go(team: Team, run: Run, open_folder: Callable[[contextlib.ExitStack], None
     with contextlib.ExitStack() as held:
         team.agree(lambda: open_folder(held) if team.chief else None)
         run.step = int(team.from_chief(run.step))
-        how = f"--processes {team.size}" if OUTCOME in os.environ else "--distributed"
-        run.resume_hint = f"resnet-twins train --resume {run.folder} {how}"
+        how = ("--processes", str(team.size)) if OUTCOME in os.environ else ("--distributed",)
+        run.resume_hint = twins_command("train", "--resume", run.folder, *how)
         if not run.complete:
             with keeping_memory(), run:
                 _module(run.framework).train(run, team)

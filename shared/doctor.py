@@ -15,6 +15,8 @@ from _resnet_twins import HOME, OURS
 from shared import __version__
 from shared.backends import BACKENDS, missing_modules
 from shared.data import data_cache
+from shared.errors import InputError
+from shared.files import check_temporary
 from shared.machine import has_bfloat16, processor
 from shared.side_by_side import clashes
 from shared.trial import Trial, attempt, try_modules
@@ -212,6 +214,12 @@ def examine() -> Iterator[Finding]:
     yield Finding("system", GOOD, f"{platform.platform()}, {os.cpu_count()} cores")
     yield _processor()
     yield from _names()
+    try:
+        check_temporary()
+    except InputError as error:  # whatever is tried without them fails, for reasons that would mislead
+        remedy = "make room on the disk, or let the variable TMPDIR name a folder that you can write to"
+        yield Finding("temporary files", BAD, f"{error}; packages were not tried", remedy)
+        return
     for name in ("numpy", "safetensors", "rich", "typer"):
         yield _package(name, None)
     yield from _extras()

@@ -12,6 +12,8 @@ from shared.errors import InputError, UnwritableError
 
 #: An archive may hold this many times its own bytes, and this many more.
 MOST_TIMES, SLACK = 20, 64_000_000
+#: Bytes of a file's name on all usual systems, and characters of it that a temporary name keeps.
+MOST_NAME, KEPT_END = 255, 40
 
 
 def check_readable(path: str | Path) -> Path:
@@ -47,6 +49,9 @@ def check_unpacked(path: str | Path, size: int) -> None:
 def check_writable(path: str | Path) -> Path:
     """Return `path` if a file can be written there; raise `UnwritableError` if its folder is missing or closed."""
     path = Path(path)
+    size = len(os.fsencode(path.name))
+    if size > MOST_NAME:
+        raise UnwritableError(f"the name {path.name} has {size} bytes; a file's name has {MOST_NAME} at most")
     if path.is_dir():
         raise UnwritableError(f"{path} is a folder; name a file to write")
     if not path.parent.is_dir():
@@ -61,12 +66,12 @@ def replacing(path: str | Path, keep: Path | None = None) -> Iterator[Path]:
     """Give a temporary name beside `path` to write to, and move it to `path` when all went well.
 
     Until then the file that stands at `path` stays whole, whatever happens; afterwards it stands at `keep`, if that
-    is given. The temporary name keeps the suffixes of `path`, on which Keras insists.
+    is given. The temporary name keeps the end of `path`'s, as Keras insists on its suffixes.
     """
     path = check_writable(path)
     temporary = None
     try:
-        handle, name = tempfile.mkstemp(prefix="tmp-", suffix=f"-{path.name}", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix="tmp-", suffix=f"-{path.name[-KEPT_END:]}", dir=path.parent)
         os.close(handle)
         temporary = Path(name)
         yield temporary
@@ -90,6 +95,19 @@ def write_text(path: str | Path, text: str) -> None:
     """Write `text` to `path` in UTF-8, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def check_temporary() -> None:
+    """Raise `InputError` if no temporary file can be written, without which the frameworks do not start."""
+    try:
+        with tempfile.TemporaryFile() as file:
+            file.write(b"x" * 4096)
+            file.flush()
+    except OSError as error:
+        raise InputError(
+            f"no temporary file can be written ({error.strerror or error}): the disk is full, or closed to you; make "
+            "room, or let the variable TMPDIR name a folder that you can write to"
+        ) from error
 
 
 @contextmanager

@@ -19,9 +19,11 @@ from types import FrameType
 
 from shared.backends import load_backend
 from shared.errors import InputError, LostProcessError, OtherProcessError, StoppedError, TrainingError
-from shared.files import write_text
+from shared.files import check_temporary, write_text
+from shared.run import holds_run
 from shared.subprocesses import child_environment, ending_words, python_command
 from shared.team import MOST_PROCESSES, place_of
+from shared.versions import twins_command
 
 #: Names the file in which a started process says how it ended.
 OUTCOME = "RESNET_TWINS_OUTCOME"
@@ -62,10 +64,13 @@ def processes_to_start(framework: str, wanted: int | None, device: str) -> int:
     return int(importlib.import_module("resnet_torch.distributed").count_gpus(device)) or 1
 
 
-def torchrun_command(processes: int, arguments: Sequence[str]) -> list[str]:
-    """Return the command that starts `resnet-twins ARGUMENTS` with PyTorch's own starter, torchrun."""
+def torchrun_command(processes: int, arguments: Sequence[str], logs: Path) -> list[str]:
+    """Return the command that starts `resnet-twins ARGUMENTS` with PyTorch's own starter, torchrun.
+
+    It leaves a folder for each start in `logs`, and never takes it away.
+    """
     run = python_command("-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1")
-    run += [f"--nproc-per-node={processes}", f"--max-restarts={RESTARTS}"]
+    run += [f"--nproc-per-node={processes}", f"--max-restarts={RESTARTS}", f"--log-dir={logs}"]
     return [*run, "-m", "shared.cli", *arguments]
 
 
@@ -87,13 +92,14 @@ def free_ports(number: int) -> list[int]:
         return [int(each.getsockname()[1]) for each in sockets]
 
 
-def launch(framework: str, processes: int, arguments: Sequence[str], hint: str) -> None:
+def launch(framework: str, processes: int, arguments: Sequence[str], run: Path) -> None:
     """Run `resnet-twins ARGUMENTS` in so many processes, and return when all have ended well.
 
-    `hint` is the command that goes on with the run. Raises what the processes ended with: `InputError`,
+    `run` is the folder of the run that they train. Raises what the processes ended with: `InputError`,
     `TrainingError`, `StoppedError`; and `LostProcessError` if one was killed and nobody started it again.
     """
     check_processes(processes)
+    check_temporary()
     each = str(max(1, (os.cpu_count() or 1) // processes))  # cores for each, unless somebody knows better
     with tempfile.TemporaryDirectory(prefix="resnet-twins-") as folder:
         outcome = Path(folder) / "outcome.json"
@@ -102,7 +108,7 @@ def launch(framework: str, processes: int, arguments: Sequence[str], hint: str) 
         if framework == "torch":
             # Without it, processes that are started again may find the addresses of those that were killed.
             environment["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
-            commands = [(torchrun_command(processes, arguments), environment)]
+            commands = [(torchrun_command(processes, arguments, Path(folder)), environment)]
         else:
             # All of them would take all GPUs; TensorFlow uses several GPUs of a machine from one process.
             environment["CUDA_VISIBLE_DEVICES"] = ""
@@ -114,13 +120,20 @@ def launch(framework: str, processes: int, arguments: Sequence[str], hint: str) 
             told = json.loads(outcome.read_text(encoding="utf-8"))
             raise ENDINGS[told["kind"]](told["text"])
         if died is not None and asked:
-            raise StoppedError(f"stopped; what was saved, if anything was, is whole. Go on with: {hint}")
+            raise StoppedError(f"stopped; {_how_to_go_on(run, processes)}")
         if died is not None:
             died.show_errors()
             what = f"a process {died.ending()}, and the others were stopped"
             if framework == "torch":  # the child is torchrun, which has tried more than once
                 what = f"the processes died, and again after each of {RESTARTS} restarts"
-            raise LostProcessError(f"{what}; what was saved is whole. Go on with: {hint}")
+            raise LostProcessError(f"{what}; {_how_to_go_on(run, processes)}")
+
+
+def _how_to_go_on(run: Path, processes: int) -> str:
+    if not holds_run(run):
+        return "nothing was saved yet, so start it once more"
+    go_on = twins_command("train", "--resume", run, "--processes", str(processes))
+    return f"what was saved, if anything was, is whole. Go on with: {go_on}"
 
 
 @contextmanager

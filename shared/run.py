@@ -35,7 +35,7 @@ from shared.machine import has_bfloat16
 from shared.recipe import Recipe, parse_recipe, read_recipe
 from shared.spec import ResNetSpec, check_whole
 from shared.table import count_buffers, count_macs, count_parameters
-from shared.versions import installed_version, is_installed, shell_line
+from shared.versions import installed_version, is_installed, shell_line, twins_command
 from shared.weights import read_arrays, save_arrays, write_safetensors
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -437,7 +437,7 @@ def check_empty(path: Path) -> None:
     else:
         taken = path.exists()
     if taken:
-        hint = f"; to go on with that run, use --resume {path}" if holds_run(path) else ""
+        hint = f"; to go on with that run, use {shell_line(['--resume', str(path)])}" if holds_run(path) else ""
         raise InputError(f"--output is {path}, and something is there already; choose a new folder{hint}")
 
 
@@ -554,13 +554,12 @@ def _what_is_left(folder: Path) -> str:
     """Return how a run whose `ABOUT` is lost is still of use, as the end of a message."""
     for name in BACKENDS:
         if holds_run(folder / name):
-            return f"; the twins that were trained in it go on one by one: resnet-twins train --resume {folder / name}"
+            again = twins_command("train", "--resume", folder / name)
+            return f"; the twins that were trained in it go on one by one: {again}"
     for name in (BEST, LAST):
         if (folder / name).is_file():
-            return (
-                f"; start a new run. The weights of this one need no {ABOUT}: resnet-twins evaluate {folder / name} "
-                "--data NAME"
-            )
+            use = twins_command("evaluate", folder / name, "--data", "NAME")
+            return f"; start a new run. The weights of this one need no {ABOUT}: {use}"
     return "; start a new run" if (folder / STATE).is_file() else ""
 
 

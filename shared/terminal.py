@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
 from enum import StrEnum
@@ -21,6 +22,23 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="rich",
 )
+
+
+#: What a terminal that knows only ASCII shows of our signs; without it passed and failed would look the same.
+PLAIN_SIGNS = {"✓": "+", "✗": "x", "–": "-", "•": "*", "×": "x", "…": "~", "≠": "!", "◀": "<"}
+PLAIN_SIGNS |= dict(zip(" ░▒▓█", " .:o#", strict=True))
+PLAIN = "resnet-twins-plain"
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    """Return what is shown of the characters that cannot be."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    signs = error.object[error.start : error.end]
+    return "".join(PLAIN_SIGNS.get(sign, "?") for sign in signs), error.end
+
+
+codecs.register_error(PLAIN, _plain)
 
 
 class Framework(StrEnum):

@@ -39,7 +39,7 @@ from shared.run import (
     write_missing_recipe,
 )
 from shared.table import activation_numbers, weight_shapes
-from shared.versions import is_installed
+from shared.versions import is_installed, twins_command
 from shared.weights import fit
 
 BOTH = "both"
@@ -267,7 +267,7 @@ def _new_run(
         settings=settings,
         reporter=reporter,
         data_dir=str(Path(data_dir).resolve()) if data_dir is not None else None,
-        resume_hint=f"resnet-twins train --resume {folder}",
+        resume_hint=twins_command("train", "--resume", folder),
     )
 
 

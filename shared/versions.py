@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 #: The Pythons for which all packages exist.
 PYTHON_LOW, PYTHON_HIGH = (3, 11), (3, 13)
@@ -75,6 +76,16 @@ def pip_command(*arguments: str) -> str:
 def shell_line(words: Sequence[str]) -> str:
     """Return a command as one types it: paths with spaces, quotes and the like in the quotes that the system wants."""
     return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
+
+
+def twins_command(*words: str | Path) -> str:
+    """Return a command of this package as one types it."""
+    return shell_line(["resnet-twins", *(_as_argument(word) for word in words)])
+
+
+def _as_argument(word: str | Path) -> str:
+    """A path that begins with a dash would be taken for an option."""
+    return f"./{word}" if isinstance(word, Path) and str(word).startswith("-") else str(word)
 
 
 def unset_command(variable: str) -> str:

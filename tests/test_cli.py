@@ -8,17 +8,19 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 
 from shared import __version__
 from shared import doctor as doctoring
-from shared.backends import BACKENDS, missing_modules
+from shared.backends import BACKENDS, load_backend, missing_modules
 from shared.catalog import SPECS
 from shared.data import data_cache
 from shared.doctor import BAD, GOOD, NOTE, examine
+from shared.errors import InputError
 from shared.trial import Trial, try_modules
-from shared.versions import TESTED, how_to_install, install_command, unset_command
+from shared.versions import TESTED, how_to_install, install_command, twins_command, unset_command
 from tests.conftest import ROOT
 
 
@@ -270,6 +272,43 @@ def test_doctor_notices_a_file_in_the_way(monkeypatch, tmp_path, name):
     monkeypatch.delenv("PYTHONPATH", raising=False)
     (finding,) = doctoring._names()
     assert (finding.state, str(tmp_path / f"{name}.py") in finding.remedy) == (BAD, True)
+
+
+def test_doctor_says_that_no_temporary_file_can_be_written_and_tries_nothing_else(monkeypatch):
+    def full(*arguments, **options):
+        raise FileNotFoundError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    *_, finding = examine()
+    assert (finding.subject, finding.state) == ("temporary files", BAD)
+    assert "No space left on device" in finding.text
+    assert "TMPDIR" in finding.remedy
+
+
+def test_a_full_disk_is_no_reason_to_install_a_framework_anew(monkeypatch, twin):
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    name = next(name for name, (_, _, title) in BACKENDS.items() if title == twin.TITLE)
+    with pytest.raises(InputError, match=r"no temporary file can be written \(No space left") as caught:
+        load_backend(name)
+    assert "install" not in str(caught.value)
+
+
+def test_passed_and_failed_look_different_in_plain_ascii(command):
+    shown = "✓ ✗ – • ░▒▓█ 中"
+    code = f"import sys; from shared.terminal import PLAIN; print({shown!r}.encode('ascii', PLAIN).decode())"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert result.stdout == "+ x - * .:o# ?\n", result.stderr
+
+
+@pytest.mark.parametrize("folder", ["plain", "my dir 中文 it's", "-dash"])
+def test_a_printed_command_can_be_pasted(folder):
+    words = shlex.split(twins_command("train", "--resume", Path(folder)))
+    assert words[:3] == ["resnet-twins", "train", "--resume"]
+    assert Path(words[3]) == Path(folder)
+    assert not words[3].startswith("-")
 
 
 def test_remedies_are_given_in_the_words_of_the_system(monkeypatch):

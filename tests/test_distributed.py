@@ -460,10 +460,10 @@ def test_who_waits_for_a_chief_that_is_gone_ends(run_python):
 
 
 def test_the_commands_that_start_processes():
-    command = torchrun_command(3, ["train", "--processes", "3"])
+    command = torchrun_command(3, ["train", "--processes", "3"], Path("logs"))
     assert command[:3] == [sys.executable, "-m", "torch.distributed.run"]
     assert command[command.index("-m", 3) :] == ["-m", "shared.cli", "train", "--processes", "3"]
-    assert {"--standalone", "--nproc-per-node=3", "--max-restarts=3"} < set(command)
+    assert {"--standalone", "--nproc-per-node=3", "--max-restarts=3", "--log-dir=logs"} < set(command)
     places = [place_of("tf", {"TF_CONFIG": text}) for text in tf_configs([2222, 2223])]
     assert places == [Place(rank=rank, size=2, chief="127.0.0.1:2222") for rank in (0, 1)]
     ports = free_ports(3)
@@ -537,9 +537,13 @@ def test_what_is_worth_another_try_is_not_told(monkeypatch, tmp_path):
 def test_started_processes_end_with_the_words_of_one_of_them(tmp_path, capfd):
     """Real processes, but of a command that fails before any framework is loaded."""
     with pytest.raises(InputError, match="unknown recipe 'nope'"):
-        launch("tf", 2, ["train", "--recipe", "nope"], "hint")
-    with pytest.raises(LostProcessError, match=r"a process died \(exit code 2\), .* Go on with: hint"):
-        launch("tf", 1, ["nope"], "hint")
+        launch("tf", 2, ["train", "--recipe", "nope"], tmp_path)
+    with pytest.raises(LostProcessError, match=r"died \(exit code 2\), .*nothing was saved yet, so start it once more"):
+        launch("tf", 1, ["nope"], tmp_path / "run")
+    (tmp_path / "my run").mkdir()
+    (tmp_path / "my run" / "run.json").touch()
+    with pytest.raises(LostProcessError, match=r"Go on with: resnet-twins train --resume '.*/my run' --processes 1"):
+        launch("tf", 1, ["nope"], tmp_path / "my run")
     assert "No such command 'nope'" in capfd.readouterr().err
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
+import time
 
 import numpy as np
 import pytest
 
 from shared.catalog import SPECS, get_spec
 from shared.errors import InputError, WeightsError
+from shared.files import check_writable, write_text
 from shared.foreign import canonical_name, convert, read_weights
 from shared.table import weight_shapes
 from shared.weights import (
@@ -346,3 +349,22 @@ def test_the_real_cifar_checkpoint_is_read(torch_twin, real_data):
     found = read_weights(path)
     assert found.specs[0].name == "resnet20_cifar"
     assert len(found.arrays) == len(weight_shapes(found.specs[0]))
+
+
+@pytest.mark.parametrize("year", [1970, 1979, 2108])
+def test_a_clock_that_no_zip_archive_knows_is_said_before_anything_is_written(keras_twin, tmp_path, monkeypatch, year):
+    monkeypatch.setattr(time, "localtime", lambda *seconds: time.struct_time((year, 1, 3, 0, 0, 0, 5, 3, 0)))
+    model = keras_twin.create_model("resnet8_digits")
+    with pytest.raises(InputError, match=rf"the clock of this computer says {year}.* or write \.weights\.h5"):
+        keras_twin.write_native(model, tmp_path / "w.keras")
+    keras_twin.write_native(model, tmp_path / "w.weights.h5")
+    assert [path.name for path in tmp_path.iterdir()] == ["w.weights.h5"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows counts the whole path")
+@pytest.mark.parametrize("name", ["a" * 252 + ".md", "中" * 84 + ".md"], ids=["Latin", "Chinese"])
+def test_a_file_may_have_the_longest_name_that_the_system_allows(tmp_path, name):
+    write_text(tmp_path / name, "text")
+    assert (tmp_path / name).read_text() == "text"
+    with pytest.raises(InputError, match="a file's name has 255 at most"):
+        check_writable(tmp_path / f"aa{name}")

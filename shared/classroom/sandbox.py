@@ -58,7 +58,10 @@ def why_not() -> str:
         return "there is no bubblewrap for this system, so students' code runs with all your rights"
     if shutil.which("bwrap") is None:
         return "bubblewrap is missing (Debian: apt install bubblewrap), so students' code runs with all your rights"
-    trial = [*_bubblewrap(Path(tempfile.gettempdir())), sys.executable, "-c", "pass"]
+    try:
+        trial = [*_bubblewrap(Path(tempfile.gettempdir())), sys.executable, "-c", "pass"]
+    except OSError as error:
+        return f"there is no place for temporary files ({error.strerror}), so nothing can be graded"
     done = subprocess.run(trial, capture_output=True, text=True, check=False)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]

@@ -131,7 +131,7 @@ def _release_of(notebook: Cell, path: Path) -> Path:
 def _run(
     merged: Cell, assignment: Assignment, folder: Path, progress: Callable[[str], None]
 ) -> tuple[dict[str, str], list[str]]:
-    """Runs all cells; the error of each test cell, and a note for each cell that ended the run.
+    """Runs all cells; the error of each test cell, and notes on cells that ended the run or were given and fail.
 
     Where a cell ends the run, all is run again without it.
     """
@@ -145,9 +145,11 @@ def _run(
     for cell in merged["cells"]:
         if cell["id"].startswith("test_"):
             errors.setdefault(cell["id"], "not reached")
-    return errors, [
-        f"the cell {name.removeprefix('test_')} ended the run: your code {why}" for name, why in deadly.items()
-    ]
+    notes = [f"the cell {name.removeprefix('test_')} ended the run: your code {why}" for name, why in deadly.items()]
+    given = next((name for name in errors if not name.startswith("test_")), None)
+    if given is not None:  # whatever fails behind it may be no fault of the student's
+        notes.append(f"the cell {given}, which was given to you, stops with {errors[given]}")
+    return errors, notes
 
 
 def _pass(
@@ -179,6 +181,8 @@ def _pass(
                 failed = ""
             elif error and _is_own(cell) and NOT_WRITTEN not in error:
                 failed = f"the cell of {name} stops with {error}"
+            elif error and NOT_WRITTEN not in error:
+                errors[name] = error
     return None
 
 
