@@ -274,6 +274,15 @@ def test_doctor_notices_a_file_in_the_way(monkeypatch, tmp_path, name):
     assert (finding.state, str(tmp_path / f"{name}.py") in finding.remedy) == (BAD, True)
 
 
+def test_another_clone_of_this_project_is_not_in_the_way(monkeypatch, tmp_path):
+    for package in ("_resnet_twins", "shared", "resnet_torch"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    assert list(doctoring._names()) == []
+
+
 def test_doctor_says_that_no_temporary_file_can_be_written_and_tries_nothing_else(monkeypatch):
     def full(*arguments, **options):
         raise FileNotFoundError(28, "No space left on device")
