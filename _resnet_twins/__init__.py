@@ -42,13 +42,14 @@ def hiding(module: str) -> Path | None:
     """Return the file or folder that Python takes for `module`, if it hides one that was installed."""
     finds = [(entry, importlib.machinery.PathFinder.find_spec(module, [entry or "."])) for entry in sys.path]
     found = [(Path(entry), spec.origin) for entry, spec in finds if spec is not None and spec.origin is not None]
-    if not found or _installs(found[0][0], module):
+    if not found or is_installed_in(found[0][0], module):
         return None
-    return _file_of(found[0][1]) if any(_installs(folder, module) for folder, _ in found[1:]) else None
+    return _file_of(found[0][1]) if any(is_installed_in(folder, module) for folder, _ in found[1:]) else None
 
 
-def _installs(folder: Path, module: str) -> bool:
-    return any(folder.glob(f"{module}-*.dist-info"))
+def is_installed_in(folder: Path, module: str) -> bool:
+    """Return whether an installer put `module` into `folder`: then its description lies beside it."""
+    return any(folder.glob(f"{module}*-info"))
 
 
 def _file_of(origin: str) -> Path:

@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,10 +59,12 @@ def import_keras() -> None:
     with quiet_stderr():
         try:
             importlib.import_module("keras")
-        except ImportError:
-            raise
         except Exception as error:  # in many ways, where keras.json holds something else than Keras wants
-            raise InputError(_why_not(error)) from error
+            if not _reads_settings(error):
+                raise
+            reason = " ".join(str(error).split()) or type(error).__name__
+            settings = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "keras.json"
+            raise InputError(f"Keras does not start with its settings ({reason}); mend or remove {settings}") from error
         if backend == "tensorflow":
             # Looks for GPUs now, where its complaint about their absence is not heard, and not at the first sum.
             importlib.import_module("tensorflow").config.list_physical_devices()
@@ -84,8 +87,7 @@ def _choose_backend() -> str:
     return backend
 
 
-def _why_not(error: Exception) -> str:
-    settings = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "keras.json"
-    reason = " ".join(str(error).split()) or type(error).__name__
-    where = f"; if its settings are the reason, mend or remove {settings}" if settings.exists() else ""
-    return f"Keras is installed but does not start ({reason}){where}"
+def _reads_settings(error: Exception) -> bool:
+    """Return whether the error came up where Keras reads keras.json."""
+    files = [Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)]
+    return any(file.parts[-4:] == ("keras", "src", "backend", "config.py") for file in files)

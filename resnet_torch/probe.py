@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -148,12 +148,16 @@ def devices() -> list[str]:
 
 @contextmanager
 def on_device(device: str) -> Iterator[None]:
-    """Build models inside on "cpu", "cuda" or "mps", and compute there; "auto" leaves it to PyTorch.
+    """Build models inside on "cpu", "cuda" or "mps", and compute there.
 
-    A model that exists stays where it is. Raises `InputError` for a device that is not there.
+    "auto" takes CUDA if it is there, as Keras does. A model that exists stays where it is. Raises `InputError` for a
+    device that is not there.
     """
-    check_device(device, available_devices(), "PyTorch")
-    with nullcontext() if device == "auto" else torch.device(device):
+    available = available_devices()
+    check_device(device, available, "PyTorch")
+    if device == "auto":
+        device = "cuda" if available["cuda"] else "cpu"
+    with torch.device(device):
         yield
 
 

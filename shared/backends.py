@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from _resnet_twins import check_names, hiding
 from shared.errors import InputError, MissingPackageError
-from shared.files import check_temporary
 from shared.side_by_side import make_safe
 from shared.spec import ResNetSpec
 from shared.versions import how_to_install, install_command, is_installed
@@ -204,7 +203,6 @@ def load_backend(name: str, *, device: str | None = None) -> Backend:
         check_names(package)
     except ImportError as error:
         raise InputError(str(error)) from error
-    check_temporary()
     try:
         backend = cast(Backend, importlib.import_module(package))
     except InputError:

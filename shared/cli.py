@@ -33,7 +33,7 @@ Name = Annotated[str, typer.Argument(help="A network of the catalog, as `resnet-
 InputSize = Annotated[int | None, typer.Option(help="Height and width of the images, in pixels.", show_default=False)]
 NumClasses = Annotated[int | None, typer.Option(help="Outputs of the last layer.", show_default=False)]
 InChannels = Annotated[int | None, typer.Option(help="Channels of the images: 3 or 1.", show_default=False)]
-Where = Annotated[str, typer.Option("--device", help="Where to compute: cpu, cuda, mps or auto.")]
+Where = Annotated[str, typer.Option("--device", help="Where to compute: cpu, cuda, or auto (a GPU if there is one).")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.", show_default=False)]
 
 
@@ -419,7 +419,9 @@ def main() -> None:
     except MemoryError:
         fail(TOO_MUCH, 1)
     except OSError as error:
-        fail(f"{error.filename}: {error.strerror or error}" if error.filename else str(error), 2)
+        fail(
+            f"{error.filename}: {error.strerror or error}" if error.filename else str(error) or type(error).__name__, 2
+        )
     except Exception as error:
         # Typer's own complaints about the command line: a line instead of its box.
         text = error.format_message() if hasattr(error, "format_message") else None

@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from _resnet_twins import HOME, OURS
+from _resnet_twins import HOME, OURS, hiding, in_the_way, is_installed_in
 from shared import __version__
 from shared.backends import BACKENDS, missing_modules
 from shared.data import data_cache
 from shared.errors import InputError
 from shared.files import check_temporary
 from shared.machine import has_bfloat16, processor
-from shared.side_by_side import clashes
+from shared.side_by_side import BUILDS, clashes
 from shared.trial import Trial, attempt, try_modules
 from shared.versions import (
     EXTRAS,
@@ -65,7 +65,7 @@ def _python() -> Finding:
 def _package(name: str, extra: str | None) -> Finding:
     version = installed_version(name)
     if version is None:
-        return Finding(name, NOTE, "not installed", install_command(extra) if extra else "")
+        return Finding(name, NOTE, "not installed", _install(extra) if extra else "")
     tested = TESTED.get(name)
     same = tested is None or version.split("+")[0] == tested
     return Finding(name, GOOD, version if same else f"{version} (tested with {tested})")
@@ -95,8 +95,7 @@ def _frameworks() -> Iterator[Finding]:
     """Try the installed frameworks together, as most commands use them; if that fails, each alone."""
     for name, (_, _, title) in BACKENDS.items():
         if absent := ", ".join(missing_modules(name)):
-            remedy = how_to_install(name).removeprefix("install it with: ")
-            yield Finding(title, NOTE, f"{absent} not installed: this twin is not available", remedy)
+            yield Finding(title, NOTE, f"{absent} not installed: this twin is not available", _install(name))
     names = [name for name in BACKENDS if not missing_modules(name)]
     if not names:
         return
@@ -107,6 +106,10 @@ def _frameworks() -> Iterator[Finding]:
         yield _pair(together)
 
 
+def _install(extra: str) -> str:
+    return how_to_install(extra).removeprefix("install it with: ")
+
+
 def _framework(name: str, tried: Trial) -> Finding:
     title = BACKENDS[name][2]
     if tried.good:
@@ -114,14 +117,16 @@ def _framework(name: str, tried: Trial) -> Finding:
     if tried.killed_by == getattr(signal, "SIGILL", -1) and "avx" not in processor()[1]:
         text = "its build needs a processor with AVX instructions, which this one does not have"
         return Finding(title, BAD, text, "use the other framework, or another computer")
-    return Finding(title, BAD, f"does not start: {tried.why}", tried.remedy or install_command(name, anew=True))
+    remedy = "" if tried.says_what_mends else tried.remedy or install_command(name, anew=True)
+    return Finding(title, BAD, f"does not start: {tried.why}", remedy)
 
 
 def _pair(tried: Trial) -> Finding:
     text = f"PyTorch and Keras work alone, but not both in one process: {tried.why}"
     if is_installed("triton"):
+        build = next((name for name in BUILDS if installed_version(name)), "triton")
         text += "; triton, PyTorch's compiler for GPUs, is the usual reason, and PyTorch works without it"
-        return Finding("both together", BAD, text, pip_command("uninstall", "-y", "triton"))
+        return Finding("both together", BAD, text, pip_command("uninstall", "-y", build))
     return Finding("both together", BAD, text, install_command("tf", anew=True))
 
 
@@ -136,7 +141,7 @@ def _triton() -> Iterator[Finding]:
 
 def _keras_settings() -> Iterator[Finding]:
     backend = os.environ.get("KERAS_BACKEND") or "tensorflow"
-    if backend != "tensorflow":  # one that Keras does not have is found by trying
+    if backend in ("jax", "torch"):  # one that Keras does not have is found when Keras is tried
         text = f"is {backend}: Keras predicts the same, but gradients and float64 need tensorflow"
         yield Finding("KERAS_BACKEND", NOTE, text, unset_command("KERAS_BACKEND"))
     if os.environ.get("TF_USE_LEGACY_KERAS", "0") not in ("0", "", "False", "false"):
@@ -156,16 +161,21 @@ def _keras_settings() -> Iterator[Finding]:
 
 
 def _names() -> Iterator[Finding]:
-    """Find files of the user's that hide a package in scripts and notebooks that are started here."""
-    folders = [Path.cwd(), *map(Path, filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))]
-    for folder in dict.fromkeys(path.resolve() for path in folders):
-        a_clone = (folder / "_resnet_twins").is_dir()  # of this project: Python finds all its packages together
-        for name in USUAL_NAMES if a_clone else (*OURS, *USUAL_NAMES):
-            for found in (folder / f"{name}.py", folder / name / "__init__.py"):
-                if found.is_file() and not any(folder.glob(f"{name}-*.dist-info")):
-                    shown = found.parent if found.name == "__init__.py" else found
-                    text = f"{shown} hides the package {name} in scripts and notebooks that are started there"
-                    yield Finding("file in the way", BAD, text, f"rename {shown}, or start scripts with python -P")
+    """Find files of the user's that hide a package: in scripts and notebooks that are started here, or everywhere."""
+    for name in (*OURS, *USUAL_NAMES):
+        other = in_the_way(name) if name in OURS else hiding(name)
+        if other is not None:  # Python's own path, which does not hold this folder, but does hold PYTHONPATH
+            text = f"{other} hides the package {name}"
+            yield Finding("file in the way", BAD, text, f"rename {other}, or take its folder out of PYTHONPATH")
+    here = Path()
+    if (here / "_resnet_twins").is_dir():  # a clone of this project: Python finds all its packages together
+        return
+    for name in (*OURS, *USUAL_NAMES):
+        for found in (here / f"{name}.py", here / name / "__init__.py"):
+            if os.access(found, os.R_OK) and found.is_file() and not is_installed_in(here, name):
+                shown = (found.parent if found.name == "__init__.py" else found).absolute()
+                text = f"{shown} hides the package {name} in scripts and notebooks that are started here"
+                yield Finding("file in the way", BAD, text, f"rename {shown}, or start scripts with python -P")
 
 
 def _processor() -> Finding:
@@ -195,8 +205,8 @@ def _data() -> Iterator[Finding]:
     elif named:
         yield Finding("data folder", GOOD, f"{named} (from $RESNET_TWINS_DATA)")
     folder = data_cache()
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    if not there.is_dir() or not os.access(there, os.R_OK | os.W_OK | os.X_OK):
+    there = next((path for path in (folder, *folder.parents) if os.access(path, os.F_OK)), folder)
+    if not os.access(there, os.R_OK | os.W_OK | os.X_OK) or not there.is_dir():
         text = f"{folder}: {there} cannot be written to, so downloads need --data-dir"
         yield Finding("data cache", NOTE, text, f"make {there} a folder that you can write to")
     elif there != folder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,8 +13,10 @@ from shared.errors import InputError, UnwritableError
 
 #: An archive may hold this many times its own bytes, and this many more.
 MOST_TIMES, SLACK = 20, 64_000_000
-#: Bytes of a file's name on all usual systems, and characters of it that a temporary name keeps.
-MOST_NAME, KEPT_END = 255, 40
+#: How long a file's name may be: in bytes, on Windows in characters.
+MOST_NAME = 255
+#: How many characters of it a temporary name keeps.
+KEPT_END = 40
 
 
 def check_readable(path: str | Path) -> Path:
@@ -49,9 +52,10 @@ def check_unpacked(path: str | Path, size: int) -> None:
 def check_writable(path: str | Path) -> Path:
     """Return `path` if a file can be written there; raise `UnwritableError` if its folder is missing or closed."""
     path = Path(path)
-    size = len(os.fsencode(path.name))
+    size = len(path.name) if sys.platform == "win32" else len(os.fsencode(path.name))
     if size > MOST_NAME:
-        raise UnwritableError(f"the name {path.name} has {size} bytes; a file's name has {MOST_NAME} at most")
+        unit = "characters" if sys.platform == "win32" else "bytes"
+        raise UnwritableError(f"the name {path.name} has {size} {unit}; a file's name has {MOST_NAME} at most")
     if path.is_dir():
         raise UnwritableError(f"{path} is a folder; name a file to write")
     if not path.parent.is_dir():
@@ -98,7 +102,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def check_temporary() -> None:
-    """Raise `InputError` if no temporary file can be written, without which the frameworks do not start."""
+    """Raise `InputError` if no temporary file can be written."""
     try:
         with tempfile.TemporaryFile() as file:
             file.write(b"x" * 4096)

@@ -32,10 +32,13 @@ def new_figure(width: float, height: float, columns: int = 1, rows: int = 1) -> 
     """Return a figure of so many inches and its axes; `MissingPackageError` without matplotlib."""
     check_matplotlib()
     # Where its folders cannot be written to it takes others, and says so in the middle of whatever is shown.
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    talk = logging.getLogger("matplotlib")
+    level = talk.level
+    talk.setLevel(logging.ERROR)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    talk.setLevel(level)
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots(rows, columns)

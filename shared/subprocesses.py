@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
+
+from _resnet_twins import HOME
 
 #: From here on Windows' exit codes are the names of crashes.
 WINDOWS_STATUS = 0xC0000000
@@ -23,8 +24,8 @@ def child_environment(**changes: str) -> dict[str, str]:
 
     `-P` would do for the folder in which the command was typed, but not for one in PYTHONPATH, nor for grandchildren.
     """
-    package = str(Path(__file__).parents[1])
-    path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+    installed = any(HOME.glob("resnet_twins-*.dist-info"))  # where Python looks anyway, but behind its own library
+    path = os.pathsep.join(filter(None, ["" if installed else str(HOME), os.environ.get("PYTHONPATH")]))
     return {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1", **changes}
 
 

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shared.backends import load_backend
-from shared.errors import MissingPackageError
+from shared.errors import InputError
 from shared.subprocesses import try_out
 
 PATIENCE = 300.0  # seconds, on a slow disk or a busy computer
+ANSWER = "resnet-twins answers: "  # between what packages print while they are imported
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,7 @@ class Trial:
 
     why: str = ""
     remedy: str = ""
+    says_what_mends: bool = False  # the reason itself does
     killed_by: int = 0
     results: dict[str, Any] = field(default_factory=dict)
 
@@ -43,7 +45,8 @@ def attempt(what: str, names: Sequence[str]) -> Trial:
     tried = try_out("-m", "shared.trial", what, *names, seconds=PATIENCE)
     if not tried.good:
         return Trial(why=f"its process {tried.why}" if tried.died else tried.why, killed_by=tried.killed_by)
-    return Trial(**json.loads(tried.output.splitlines()[-1]))
+    answers = [line for line in tried.output.splitlines() if line.startswith(ANSWER)]
+    return Trial(**json.loads(answers[-1].removeprefix(ANSWER))) if answers else Trial(why="its process gave no answer")
 
 
 def try_modules(names: Sequence[str]) -> dict[str, str]:
@@ -72,9 +75,9 @@ def start_frameworks(names: Sequence[str]) -> dict[str, Any]:
 
     try:
         loaded = {name: load_backend(name) for name in names}
-    except MissingPackageError as error:
+    except InputError as error:
         why, _, remedy = str(error).partition("; install it anew with: ")
-        return {"why": why, "remedy": remedy}
+        return {"why": why, "remedy": remedy, "says_what_mends": not remedy}
     except Exception as error:
         return {"why": str(error) or type(error).__name__}
     for backend in loaded.values():
@@ -89,5 +92,4 @@ def start_frameworks(names: Sequence[str]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     work = {"modules": import_modules, "frameworks": start_frameworks}[sys.argv[1]]
-    answer = json.dumps(work(sys.argv[2:]))
-    print(f"\n{answer}")
+    print(f"\n{ANSWER}{json.dumps(work(sys.argv[2:]))}")

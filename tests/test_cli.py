@@ -14,11 +14,10 @@ import pytest
 
 from shared import __version__
 from shared import doctor as doctoring
-from shared.backends import BACKENDS, load_backend, missing_modules
+from shared.backends import BACKENDS, missing_modules
 from shared.catalog import SPECS
 from shared.data import data_cache
 from shared.doctor import BAD, GOOD, NOTE, examine
-from shared.errors import InputError
 from shared.trial import Trial, try_modules
 from shared.versions import TESTED, how_to_install, install_command, twins_command, unset_command
 from tests.conftest import ROOT
@@ -201,6 +200,8 @@ def test_doctor_notices_broken_settings(command, keras_twin):
     assert result.returncode == 1
     assert "KERAS_BACKEND is 'theano'; allowed is tensorflow, torch, jax" in result.stdout
     assert unset_command("KERAS_BACKEND") in result.stdout
+    assert "--force-reinstall" not in result.stdout
+    assert "predicts the same" not in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -294,15 +295,10 @@ def test_doctor_says_that_no_temporary_file_can_be_written_and_tries_nothing_els
     assert "TMPDIR" in finding.remedy
 
 
-def test_a_full_disk_is_no_reason_to_install_a_framework_anew(monkeypatch, twin):
-    def full(*arguments, **options):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("tempfile.TemporaryFile", full)
-    name = next(name for name, (_, _, title) in BACKENDS.items() if title == twin.TITLE)
-    with pytest.raises(InputError, match=r"no temporary file can be written \(No space left") as caught:
-        load_backend(name)
-    assert "install" not in str(caught.value)
+def test_where_no_temporary_file_can_be_written_keras_starts_all_the_same(run_python, keras_twin):
+    full = "import tempfile\ndef full(*a, **k): raise OSError(28, 'No space left')\ntempfile.TemporaryFile = full\n"
+    result = run_python(f"{full}import resnet_tf; print(resnet_tf.create_model('resnet8_digits').name)")
+    assert result.stdout == "resnet8_digits\n", result.stderr
 
 
 def test_passed_and_failed_look_different_in_plain_ascii(command):
@@ -321,6 +317,7 @@ def test_a_printed_command_can_be_pasted(folder):
 
 
 def test_remedies_are_given_in_the_words_of_the_system(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(sys, "executable", "/home/Ann O'Neil/中文 env/python")
     assert shlex.split(install_command("images"))[:3] == [sys.executable, "-m", "pip"]
     assert unset_command("X") == "unset X"
@@ -384,14 +381,14 @@ def test_a_framework_that_really_is_not_installed_is_one_line_too(command, name)
         assert result.returncode == 2
         assert len(result.stderr.strip().splitlines()) == 1
         assert "is not installed" in result.stderr
-        assert install_command(name) in result.stderr
+        assert how_to_install(name) in result.stderr
 
 
 def test_doctor_without_a_framework_says_how_to_install_both(run_python):
     result = run_python(HIDE.format(hidden=("torch", "tensorflow", "keras"), arguments=("doctor",)))
     assert result.returncode == 1
-    assert install_command("torch") in result.stdout
-    assert install_command("tf") in result.stdout
+    for name in BACKENDS:
+        assert how_to_install(name).removeprefix("install it with: ") in result.stdout
 
 
 def test_reading_a_pickle_without_pytorch_says_how_to_install_it(run_python, tmp_path):

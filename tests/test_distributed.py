@@ -41,6 +41,7 @@ from shared.run import Reporter, Run, read_metrics
 from shared.subprocesses import ending_words
 from shared.team import Place, Team, check_parts, place_of
 from shared.training import train
+from shared.versions import twins_command
 from tests.conftest import ROOT
 
 #: A step of training that does not blow up without BatchNorm's own statistics.
@@ -224,6 +225,7 @@ import sys
 from pathlib import Path
 from shared.recipe import get_recipe
 from shared.training import train
+from shared.versions import twins_command
 run = train(get_recipe("quick", ["steps=2"]), output=sys.argv[1], distributed=True).runs["torch"]
 assert run.strategy == "DistributedDataParallel over gloo"
 names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
@@ -542,7 +544,8 @@ def test_started_processes_end_with_the_words_of_one_of_them(tmp_path, capfd):
         launch("tf", 1, ["nope"], tmp_path / "run")
     (tmp_path / "my run").mkdir()
     (tmp_path / "my run" / "run.json").touch()
-    with pytest.raises(LostProcessError, match=r"Go on with: resnet-twins train --resume '.*/my run' --processes 1"):
+    go_on = twins_command("train", "--resume", tmp_path / "my run", "--processes", "1")
+    with pytest.raises(LostProcessError, match=re.escape(f"Go on with: {go_on}")):
         launch("tf", 1, ["nope"], tmp_path / "my run")
     assert "No such command 'nope'" in capfd.readouterr().err
 

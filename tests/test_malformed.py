@@ -443,6 +443,8 @@ def endless() -> Iterator[int]:
         yield 1
 
 
+ABSENT_DEVICE = "cuda" if sys.platform == "darwin" else "mps"
+
 Case = tuple[str, str, Callable[[Given], Any], str]
 #: The function, what is wrong, the call, words of the answer. These need a twin: each is run for both.
 TWIN_CASES: list[Case] = [
@@ -541,7 +543,7 @@ TWIN_CASES: list[Case] = [
         "wanted are 2 whole numbers",
     ),
     ("on_device", "unknown", lambda g: g.twin.on_device("gpu").__enter__(), "'gpu'; allowed is one of auto, cpu, cuda"),
-    ("on_device", "absent", lambda g: g.twin.on_device("mps").__enter__(), "finds no such device here"),
+    ("on_device", "absent", lambda g: g.twin.on_device(ABSENT_DEVICE).__enter__(), "finds no such device here"),
     ("fuse", "no model", lambda g: g.twin.fuse("resnet18"), "this is no .* model but a builtins.str"),
     ("fuse", "twice", lambda g: g.twin.fuse(g.twin.fuse(g.model)), "is fused already"),
     ("layer_rows", "no model", lambda g: g.twin.layer_rows(1), "this is no"),

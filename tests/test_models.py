@@ -270,7 +270,7 @@ def test_a_keras_json_with_which_keras_does_not_start_is_named_in_one_line(comma
     (tmp_path / "keras.json").write_text(settings)
     result = command("compare", "resnet8_digits", KERAS_HOME=str(tmp_path))
     assert (result.returncode, len(result.stderr.splitlines())) == (2, 1), result.stderr
-    assert "Keras is installed but does not start" in result.stderr
+    assert "Keras does not start with its settings" in result.stderr
     assert f"mend or remove {tmp_path / 'keras.json'}" in result.stderr
 
 

@@ -110,8 +110,6 @@ def main() -> None:
     import side_by_side
     import wire
 
-    side_by_side.make_safe()  # a student may import TensorFlow first, and their computer may do without this
-
     requests = os.fdopen(os.dup(0), "rb")
     replies = os.fdopen(os.dup(1), "wb")
     nothing = os.open(os.devnull, os.O_RDWR)
@@ -119,6 +117,7 @@ def main() -> None:
     os.dup2(2, 1)  # what C code prints goes where errors go: a log that is clipped
     sys.path.pop(0)
     sys.path.insert(0, "")  # a notebook imports what lies beside it
+    side_by_side.make_safe()  # a student may import TensorFlow first, on a computer where that does no harm
 
     from IPython.core.interactiveshell import InteractiveShell
 
