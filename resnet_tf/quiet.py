@@ -78,7 +78,7 @@ def _choose_backend() -> str:
         raise InputError(
             f"KERAS_BACKEND is {backend!r}; allowed is {', '.join(KERAS_BACKENDS)}; to go back to tensorflow: {unset}"
         )
-    if not is_installed(backend):
+    if backend != "tensorflow" and not is_installed(backend):
         raise MissingPackageError(
             f"KERAS_BACKEND is {backend}, which is not installed; to go back to tensorflow: {unset}; to install it: "
             f"{pip_command('install', backend)}"
