@@ -133,7 +133,7 @@ def _how_to_go_on(run: Path, processes: int) -> str:
     if not holds_run(run):
         return "nothing was saved yet, so start it once more"
     go_on = twins_command("train", "--resume", run, "--processes", str(processes))
-    return f"what was saved, if anything was, is whole. Go on with: {go_on}"
+    return f"what was saved is whole. Go on with: {go_on}"
 
 
 @contextmanager

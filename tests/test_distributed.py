@@ -93,7 +93,7 @@ def train_together(framework: str, folder: Path, changes: list[str]) -> Outcome:
 
     def start(script: list[str]) -> None:
         if framework == "torch":
-            torchrun = torchrun_command(2, [])
+            torchrun = torchrun_command(2, [], folder.parent)
             run_all([[*torchrun[: torchrun.index("-m", 3)], *script]], [ENVIRONMENT])
         else:
             run_all(
