@@ -322,7 +322,7 @@ def test_every_part_can_be_named(call):
             ["--only", "train-resnet21"],
             "--only train-resnet21: there is no such part; allowed is one of train-resnet20",
         ),
-        (["--rounds", "0"], "'--rounds': Input should be greater than or equal to 1"),
+        (["--rounds", "0"], "Invalid value for '--rounds'"),
         (["--seconds", "nan"], "Invalid value for '--seconds'"),
         (["--output", "file/folder"], "the folder file/folder cannot be made"),
     ],
