@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -43,6 +44,8 @@ def bench(
         for name, title in names.items():
             screen.print(f"{name:24}{title}", markup=False)
         return
+    if seconds is not None and math.isnan(seconds):  # which is neither below the least nor above the most
+        raise InputError(f"Invalid value for '--seconds': {seconds} is no number")
     if unknown := [name for name in only or () if name not in names]:
         raise InputError(f"--only {unknown[0]}: there is no such part; allowed is one of {', '.join(names)}")
     with screen.status("starting") as status:
