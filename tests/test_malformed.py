@@ -890,7 +890,7 @@ def test_a_pickle_that_would_run_code_does_not(call, torch_twin, tmp_path, wrapp
 # -- inputs that nobody thought of
 
 try:
-    from hypothesis import given, settings
+    from hypothesis import HealthCheck, given, settings
     from hypothesis import strategies as st
 except ImportError:  # an environment with one framework has only pytest
 
@@ -898,8 +898,10 @@ except ImportError:  # an environment with one framework has only pytest
         pytest.skip("hypothesis is not installed")
 
 else:
-    # Always the same examples, and no data base of them on disk: a test that fails must fail everywhere.
-    quick = settings(max_examples=60, derandomize=True, database=None, deadline=None)
+    # Always the same examples, and no data base of them on disk: a test that fails must fail everywhere. A computer that
+    # is busy may be slow.
+    patient = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+    quick = settings(max_examples=60, derandomize=True, database=None, **patient)
     numbers = st.integers() | st.floats() | st.booleans() | st.none()
     settings_of_fields = st.builds("{}={}".format, st.sampled_from(["epochs", "flip", "gamma"]), numbers)
     anything = st.recursive(
