@@ -898,8 +898,8 @@ except ImportError:  # an environment with one framework has only pytest
         pytest.skip("hypothesis is not installed")
 
 else:
-    # Always the same examples, and no data base of them on disk: a test that fails must fail everywhere. A computer that
-    # is busy may be slow.
+    # Always the same examples, and no data base of them on disk: a test that fails must fail everywhere.
+    # A busy computer may be slow.
     patient = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
     quick = settings(max_examples=60, derandomize=True, database=None, **patient)
     numbers = st.integers() | st.floats() | st.booleans() | st.none()
