@@ -12,7 +12,9 @@ import numpy as np
 from resnet_tf.factory import create_model
 from resnet_tf.layers import dtype_scope, freeze_norms
 from resnet_tf.optimizers import make_optimizer
+from resnet_tf.probe import available_devices
 from resnet_tf.weights import canonical_variables, get_weights, set_weights, to_canonical
+from shared.backends import check_device
 from shared.batches import Batches
 from shared.errors import InputError
 from shared.recipe import Recipe
@@ -137,11 +139,9 @@ def prepare_machine(settings: Settings, precision: str) -> str:
         )
     import tensorflow as tf
 
-    gpus = tf.config.list_physical_devices("GPU")
-    if settings.device == "mps" or (settings.device == "cuda" and not gpus):
-        raise InputError(
-            f"--device is {settings.device!r}, but TensorFlow finds no such device here; use --device auto"
-        )
+    available = available_devices()
+    check_device(settings.device, available, "TensorFlow")
+    gpus = available["cuda"]
     if settings.deterministic:
         tf.config.experimental.enable_op_determinism()
     try:

@@ -122,7 +122,7 @@ class Backend(Protocol):
         """Return the devices that the framework sees, in words."""
 
     def on_device(self, device: str) -> AbstractContextManager[None]:
-        """Build and compute inside on "cpu", "cuda" or "mps"; "auto" leaves it to the framework."""
+        """Build and compute inside on "cpu", "cuda" or "mps"; "auto" takes a GPU if there is one."""
 
 
 class OnDevice:
