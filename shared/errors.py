@@ -1,11 +1,17 @@
 """The errors that are meant to be read by people: one line that says what was wrong and what to do."""
 
+from shared.printable import one_line
 
-class InputError(ValueError):
-    """Bad input from a user. The command line prints its text as one line and ends with exit code 2."""
+
+class PlainError(Exception):
+    """An error whose text is one line that only prints, whatever from outside is quoted in it."""
 
     def __init__(self, text: str = "") -> None:
-        super().__init__(" ".join(text.split()))  # a value from outside, or another error in it, may have several lines
+        super().__init__(one_line(text))
+
+
+class InputError(PlainError, ValueError):
+    """Bad input from a user. The command line prints its text as one line and ends with exit code 2."""
 
 
 class UnwritableError(InputError):
@@ -20,11 +26,11 @@ class WeightsError(InputError):
     """Weights that do not fit a model, or a file that holds no usable weights."""
 
 
-class TrainingError(Exception):
+class TrainingError(PlainError):
     """Training had to stop. The command line prints its text as one line and ends with exit code 1."""
 
 
-class StoppedError(Exception):
+class StoppedError(PlainError):
     """The user stopped something that was saved. The command line prints its text and ends with exit code 130."""
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from shared.errors import InputError, UnwritableError
 
@@ -63,6 +66,29 @@ def check_writable(path: str | Path) -> Path:
     if not os.access(path.parent, os.W_OK):
         raise UnwritableError(f"the folder {path.parent} does not let {path.name} be written; choose another one")
     return path
+
+
+def open_plain(path: str | Path, *, follow: bool = True) -> BinaryIO:
+    """Open a plain file for reading. Nothing is waited for, and with `follow=False` no link is followed.
+
+    Raises `InputError` for what is missing, a link, a folder, a pipe, a socket or a device.
+    """
+    no_link = 0 if follow else getattr(os, "O_NOFOLLOW", 0)
+    flags = os.O_RDONLY | no_link | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        if not follow and Path(path).is_symlink():  # where the system has no O_NOFOLLOW
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        handle = os.open(path, flags)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise InputError(f"{path} is a link, which is not followed here; put the file itself there") from error
+        if error.errno == errno.ENOENT:
+            raise InputError(f"there is no file {path}") from error
+        raise InputError(f"{path} cannot be read ({error.strerror or error})") from error
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise InputError(f"{path} is no plain file")
+    return os.fdopen(handle, "rb")
 
 
 @contextmanager
