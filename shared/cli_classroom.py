@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 
 from shared.errors import InputError
+from shared.printable import printable_list
 from shared.terminal import app, console
 from shared.versions import shell_line, twins_command
 
@@ -142,8 +143,8 @@ def grade(
     ] = False,
 ) -> None:
     """Grade what was handed in, each submission in a sandbox, and enter the marks into nbgrader's gradebook."""
-    from shared.classroom.course import NOT_ENTERED, open_course
     from shared.classroom.course import grade as run
+    from shared.classroom.course import open_course
     from shared.classroom.sandbox import why_not
 
     opened = open_course(course)
@@ -154,9 +155,9 @@ def grade(
     waiting = f"; {written} written answers are for you to mark" if written else ""
     typer.echo(f"graded {len(verdicts)} submissions, {flagged} with something to look at{waiting}.")
     typer.echo("Next: resnet-twins classroom report; to mark written answers: jupyter lab, menu Nbgrader, Formgrader")
-    lost = [verdict.student for verdict in verdicts if verdict.digest == NOT_ENTERED]
+    lost = [verdict.student for verdict in verdicts if not verdict.entered]
     if lost:
-        typer.echo(f"without marks in the gradebook: {', '.join(lost)}", err=True)
+        typer.echo(f"without marks in the gradebook: {printable_list(lost)}", err=True)
         raise typer.Exit(1)
 
 
@@ -181,7 +182,12 @@ def report(
     for line in opened.misplaced():
         typer.echo(f"not graded: {line}", err=True)
     if feedback:
-        typer.echo(f"wrote {len(write_feedback(opened, names))} pages into {_near(opened.folder / 'feedback')}")
+        pages, failed = write_feedback(opened, names)
+        typer.echo(f"wrote {len(pages)} pages into {_near(opened.folder / 'feedback')}")
+        for line in failed:
+            typer.echo(f"no page: {line}", err=True)
+        if failed:
+            raise typer.Exit(1)
 
 
 @classroom.command()

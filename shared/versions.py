@@ -27,6 +27,7 @@ TESTED = {
     "tensorboardX": "2.6.5",
     "nbgrader": "0.9.6",
     "jupytext": "1.19.6",
+    "pebble": "5.2.3",
 }
 #: What each extra installs.
 EXTRAS = {
@@ -38,7 +39,7 @@ EXTRAS = {
     "download": ("pooch",),
     "bench": ("torchvision",),
     "tensorboard": ("tensorboard", "tensorboardX"),
-    "classroom": ("nbgrader", "jupytext"),
+    "classroom": ("nbgrader", "jupytext", "pebble"),
 }
 
 

@@ -26,7 +26,7 @@ from shared.classroom.notebooks import (
     merge,
     read_assignment,
     read_notebook,
-    visible,
+    split_hidden,
 )
 from shared.classroom.report import write_feedback, write_report
 from shared.classroom.sandbox import DiedError, Limits, Sandbox, why_not
@@ -217,7 +217,8 @@ def test_a_process_that_dies_costs_only_the_task_that_killed_it(graded_class):
 
 def test_pages_for_students_do_not_show_hidden_tests(graded_class):
     course, _ = graded_class
-    pages = write_feedback(course, None)
+    pages, failed = write_feedback(course, None)
+    assert failed == []
     assert len(pages) == len(course.students())
     good = next(page for page in pages if "/good/" in page.as_posix()).read_text(encoding="utf-8")
     assert "short lists: 1 of 1 points" in good
@@ -385,7 +386,7 @@ def test_scripts_in_written_answers_do_not_run_on_anybodys_page(released):
     text = "Because <script>alert(1)</script><img src=x onerror=alert(2)> 1 < 2 and **so on**."
     hand_in(released, "ann", {"why": text})
     courses.grade(released, jobs=1)
-    (page,) = write_feedback(released, None)
+    ((page,), _) = write_feedback(released, None)
     cells = read_notebook(released.folder / "autograded" / "ann" / TINY / f"{TINY}.ipynb")["cells"]
     answer = next(cell["source"] for cell in cells if identity(cell) == "why")
     assert "**so on**" in answer
@@ -496,7 +497,7 @@ def test_names_of_people_and_of_learning_platforms_are_graded_as_they_are(releas
     assert rows.keys() == {"'-dash" if student == "-dash" else student for student in students}
     for student, row in rows.items():
         assert (row["total"], row["flags"]) == ("6", "written"), student
-    assert len(write_feedback(released, None)) == len(students)
+    assert len(write_feedback(released, None)[0]) == len(students)
 
 
 def test_what_was_graded_is_not_run_again_until_it_changes(released):
@@ -965,7 +966,7 @@ def test_every_visible_test_has_a_hint(name):
 
     for cell in build_source(ASSIGNMENTS / name)["cells"]:
         if cell["metadata"]["nbgrader"]["grade"] and cell["cell_type"] == "code":
-            statements = [node for node in ast.walk(ast.parse(visible(cell["source"]))) if isinstance(node, ast.Assert)]
+            statements = [node for node in ast.walk(ast.parse(split_hidden(cell["source"])[0])) if isinstance(node, ast.Assert)]
             assert statements, f"{cell['id']} has no visible test"
             for node in statements:
                 assert node.msg is not None, f"{cell['id']}: no hint for {ast.unparse(node.test)}"

@@ -7,11 +7,13 @@ submitted/      submitted/STUDENT/aN_name/aN_name.ipynb, put there by the teache
 verdicts/       what became of each submission
 autograded/     nbgrader's graded notebooks; feedback/ the pages for students; gradebook.db the marks
 students.csv    the class (a column `id`), so that missing submissions are noticed
-seed.txt        decides the inputs of hidden tests; made at random, not to be shown
+times.csv       when work was handed in (columns `id`, `assignment`, `time`), for penalties on late work
+seed.txt        a part of what decides the inputs of hidden tests; made at random, not to be shown
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -22,17 +24,14 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from shared.classroom import grading
 from shared.classroom.grading import Mark, Verdict
-from shared.classroom.handed_in import misplaced, read_class, students_in
+from shared.classroom.handed_in import misplaced, read_class, read_times, students_in, wrong_name
 from shared.classroom.notebooks import (
     Assignment,
     Cell,
@@ -42,13 +41,17 @@ from shared.classroom.notebooks import (
     read_assignment,
     read_notebook,
 )
+from shared.classroom.workers import each_apart
 from shared.errors import InputError, MissingPackageError
-from shared.files import write_text
+from shared.files import open_plain, write_text
+from shared.printable import printable, printable_list
 from shared.versions import install_command, is_installed
 
 CONFIG = "nbgrader_config.py"
+LOCK = ".grading.lock"  # marks are entered one after the other
 OUR_COURSE = Path(__file__).parents[2] / "tutorials" / "assignments"
-NOT_ENTERED = ""  # the digest of a verdict whose marks are in no gradebook: it is made anew the next time
+MAX_VERDICT = 100_000_000  # bytes
+TO_ENTER = 300  # seconds that judging and entering a submission may take besides its runs
 Report = Callable[[str], None]
 
 
@@ -104,8 +107,18 @@ class Course:
         """The folder with what a student handed in."""
         return self.folder / "submitted" / student / assignment
 
+    def has_submission(self, assignment: str, student: str) -> bool:
+        """Whether something lies where a student's work belongs; a link is something, too."""
+        folder = self.submission(assignment, student)
+        return folder.is_symlink() or folder.is_dir()
+
+    def times(self) -> dict[tuple[str, str], str]:
+        """When work was handed in, by (assignment, student); empty without `times.csv`. Raises `InputError`."""
+        path = self.folder / "times.csv"
+        return read_times(path) if path.exists() else {}
+
     def seed(self) -> int:
-        """The number that decides the inputs of hidden tests; drawn at random once for each course."""
+        """A number that is drawn at random once for each course: with it nobody else can tell what will be asked."""
         path = self.folder / "seed.txt"
         if not path.exists():
             write_text(path, f"{secrets.randbelow(2**32)}\n")
@@ -116,33 +129,53 @@ class Course:
 
     def verdict_path(self, assignment: str, student: str) -> Path:
         """Where the verdict on a submission lies."""
-        return self.folder / "verdicts" / assignment / f"{student}.json"
+        name = student
+        if wrong_name(student) or len(os.fsencode(student)) > 200:
+            name = f"~{hashlib.sha256(os.fsencode(student)).hexdigest()[:16]}"
+        return self.folder / "verdicts" / assignment / f"{name}.json"
 
     def read_verdict(self, assignment: str, student: str) -> Verdict | None:
         """The last verdict on a submission, None before there is one."""
-        path = self.verdict_path(assignment, student)
         try:
-            return Verdict.from_json(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, KeyError, TypeError):
+            with open_plain(self.verdict_path(assignment, student)) as file:
+                return Verdict.from_json(file.read(MAX_VERDICT).decode("utf-8"))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
     def verdict(self, assignment: str, student: str, *, again: bool = False) -> Verdict:
-        """The verdict on a submission: the last one if nothing changed since, else a new one, which is kept."""
-        folder = self.submission(assignment, student)
-        source = read_notebook(self.source(assignment))
-        known = None if again else self.read_verdict(assignment, student)
-        if known is not None and known.digest == grading.digest(folder, self.seed(), source):
-            return known
-        found = grading.grade(
-            read_assignment(self.folder / assignment),
-            source,
-            self.release(assignment),
-            folder,
-            student=student,
-            seed=self.seed(),
-        )
+        """The verdict on a submission: the last one if nothing changed since, else a new one, which is kept.
+
+        Whatever goes wrong in a submission is a verdict, too: a person must look, and is told why.
+        """
+        known = self.read_verdict(assignment, student)
+        try:
+            if why := wrong_name(student):
+                raise InputError(f"rename the folder {printable(student)} in {self.folder / 'submitted'}: {why}")
+            folder, source = self.submission(assignment, student), read_notebook(self.source(assignment))
+            if known and known.digest and not again and known.digest == grading.digest(folder, self.seed(), source):
+                return known
+            made = read_assignment(self.folder / assignment)
+            found = grading.grade(made, source, self.release(assignment), folder, student=student, seed=self.seed())
+        except Exception as error:
+            text = (
+                str(error) if isinstance(error, InputError) else f"the grader failed: {type(error).__name__}: {error}"
+            )
+            found = self.ungraded(assignment, student, text)
+        found.before = written_answers(known) if known and known.entered else known.before if known else {}
         self.write_verdict(found)
         return found
+
+    def ungraded(self, assignment: str, student: str, why: str) -> Verdict:
+        """A verdict without marks: a person must look."""
+        source = read_notebook(self.source(assignment))
+        handed_out = read_notebook(self.release(assignment) / f"{assignment}.ipynb")
+        verdict = Verdict(student=student, assignment=assignment, digest="", failed=[printable(why, 500)])
+        verdict.marks = [
+            Mark(task=task.name, points=task.points, score=None, note="" if task.written else "not graded")
+            for task in find_tasks(source)
+        ]
+        verdict.cells = handed_out["cells"]
+        return verdict
 
     def write_verdict(self, verdict: Verdict) -> None:
         """Keeps a verdict."""
@@ -157,8 +190,9 @@ def open_course(folder: Path | None, *, ours: bool = False) -> Course:
     Within a clone of the project, and with `ours` everywhere, it may also be the course that comes with the project.
     Raises `InputError` where there is none, `MissingPackageError` without nbgrader.
     """
-    if not is_installed("nbgrader"):
-        raise MissingPackageError(f"this needs nbgrader: {install_command('classroom')}")
+    for package in ("nbgrader", "pebble"):
+        if not is_installed(package):
+            raise MissingPackageError(f"this needs {package}: {install_command('classroom')}")
     if folder is None:
         here = Path.cwd()
         around = [place for place in (here, *here.parents) if (place / CONFIG).exists()]
@@ -211,7 +245,7 @@ def _reason(result: dict[str, Any]) -> str:
     text = f"{result.get('log', '')}\n{result.get('error', '')}"
     lines = [line.strip() for line in text.strip().splitlines()] or ["no reason given"]
     raised = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Missing\w*)\b", line)]
-    return next((line for line in reversed(raised) if "NbGraderException" not in line), lines[-1])[:500]
+    return printable(next((line for line in reversed(raised) if "NbGraderException" not in line), lines[-1]), 500)
 
 
 def release(course: Course, names: list[str] | None = None, *, report: Report = lambda line: None) -> list[Path]:
@@ -265,26 +299,18 @@ def unreleased(course: Course, names: Iterable[str]) -> list[str]:
 def submissions(course: Course, assignments: list[Assignment], students: list[str] | None) -> list[tuple[str, str]]:
     """The (assignment, student) pairs for which something was handed in.
 
-    Raises `InputError` for a student who handed in nothing at all, and for names that nbgrader would take for others:
-    it looks for them as patterns, without the spaces around them.
+    Raises `InputError` for a student who handed in nothing at all.
     """
     known = course.students()
     for student in students or []:
         if student not in known:
             raise InputError(f"there is no student {student!r} in {course.folder / 'submitted'} or students.csv")
-    pairs = [
+    return [
         (assignment.name, student)
         for assignment in assignments
         for student in students or known
-        if course.submission(assignment.name, student).is_dir()
+        if course.has_submission(assignment.name, student)
     ]
-    odd = sorted({student for _, student in pairs if student != student.strip() or set(student) & set("*?[]")})
-    if odd:
-        raise InputError(
-            f"rename these folders in {course.folder / 'submitted'}: {', '.join(map(repr, odd))}; "
-            "a name must not start or end with a space, nor hold any of * ? [ ]"
-        )
-    return pairs
 
 
 def grade(
@@ -298,14 +324,15 @@ def grade(
 ) -> list[Verdict]:
     """Grades every submission of these assignments, `jobs` at a time, and enters the marks into nbgrader's gradebook.
 
-    What was graded and has not changed is not run again, unless `again`. `report` is told of each verdict.
-    Raises `InputError` where nothing was handed in or an assignment was never released.
+    Each submission is graded in a process that is ended when it takes too long, and its marks are entered at once:
+    nobody waits for anybody else. What was graded and has not changed is not run again, unless `again`. `report` is
+    told of each verdict. Raises `InputError` where nothing was handed in or an assignment was never released.
     """
     assignments = course.assignments(names)
     pairs = submissions(course, assignments, students)
     elsewhere = course.misplaced()
     if not pairs:
-        who = " or ".join(students or ["STUDENT"])
+        who = printable_list(students or ["STUDENT"])
         where = f"{course.folder / 'submitted'}/{who}/{assignments[0].name} is missing"
         raise InputError(f"nothing was handed in: {where}" + (f"; but {elsewhere[0]}" if elsewhere else ""))
     if waiting := unreleased(course, sorted({name for name, _ in pairs})):
@@ -316,23 +343,32 @@ def grade(
     for line in elsewhere:
         report(f"not graded: {line}")
     course.seed()
-    answers = {pair: _written(course, *pair) for pair in pairs}
+    course.times()  # a table that cannot be read is said before anything is graded
+    seconds = {each.name: (grading.PATIENCE + 1) * each.seconds + TO_ENTER for each in assignments}
+    tasks = [(course.folder, assignment, student, again) for assignment, student in pairs]
+    limits = [seconds[assignment] for assignment, _ in pairs]
     verdicts = []
-    for verdict in _run_all(course, pairs, jobs or os.cpu_count() or 1, again):
+    for number, failure in each_apart(_one, tasks, limits, jobs or os.cpu_count() or 1):
+        assignment, student = pairs[number]
+        verdict = course.read_verdict(assignment, student)
+        if failure or verdict is None:
+            verdict = course.ungraded(assignment, student, failure or "the verdict cannot be read; grade again")
+            course.write_verdict(verdict)
+            _enter(course, verdict)
         report(summary(verdict))
         verdicts.append(verdict)
-    verdicts.sort(key=lambda verdict: (verdict.assignment, verdict.student))
-    _enter(course, verdicts, answers, report)
-    return verdicts
+    return sorted(verdicts, key=lambda verdict: (verdict.assignment, verdict.student))
 
 
-def _written(course: Course, assignment: str, student: str) -> dict[str, str]:
-    """The written answers that were graded last: task -> text."""
-    verdict = course.read_verdict(assignment, student)
-    return _answers(verdict) if verdict is not None else {}
+def _one(folder: Path, assignment: str, student: str, again: bool) -> None:
+    """Grades one submission and enters its marks; runs in a process of its own."""
+    course = Course(folder)
+    verdict = course.verdict(assignment, student, again=again)
+    if not verdict.entered:
+        _enter(course, verdict)
 
 
-def _answers(verdict: Verdict) -> dict[str, str]:
+def written_answers(verdict: Verdict) -> dict[str, str]:
     """The texts of the cells that are answer and task in one; that of a test would say nothing of the answer."""
     marked = ((cell, cell["metadata"].get("nbgrader", {})) for cell in verdict.cells)
     return {cell["id"]: cell["source"] for cell, marks in marked if marks.get("grade") and marks.get("solution")}
@@ -342,75 +378,43 @@ def summary(verdict: Verdict) -> str:
     """One line on a verdict."""
     scores = [mark.score for mark in verdict.marks if mark.score is not None]
     points = sum(mark.points for mark in verdict.marks if mark.score is not None)
-    words = [f"{verdict.student} {verdict.assignment}: {sum(scores):g} of {points:g} points by machine"]
-    for name in ("failed", "tampered", "look"):
-        found = getattr(verdict, name)
+    name = printable(verdict.student)
+    words = [f"{name} {verdict.assignment}: {sum(scores):g} of {points:g} points by machine"]
+    for flag in ("failed", "tampered", "look"):
+        found = getattr(verdict, flag)
         if found:
-            words.append(f"{name}: {found[0]}" + (f" and {len(found) - 1} more" if len(found) > 1 else ""))
+            words.append(f"{flag}: {printable(found[0])}" + (f" and {len(found) - 1} more" if len(found) > 1 else ""))
     return "; ".join(words)
 
 
-def _run_all(course: Course, pairs: list[tuple[str, str]], jobs: int, again: bool) -> Iterator[Verdict]:
-    if jobs == 1 or len(pairs) == 1:
-        for pair in pairs:
-            yield _one(course.folder, *pair, again)
-        return
-    with ProcessPoolExecutor(min(jobs, len(pairs)), mp_context=get_context("spawn")) as pool:
-        futures = {pool.submit(_one, course.folder, *pair, again): pair for pair in pairs}
-        for future in as_completed(futures):
-            try:
-                yield future.result()
-            except BrokenProcessPool:
-                yield _ungraded(course, *futures[future], "the grading process ended; grade again with --jobs 1")
+def _enter(course: Course, verdict: Verdict) -> None:
+    """Enters the marks into the gradebook: nbgrader reads a well-formed copy, never what was handed in.
 
-
-def _one(folder: Path, assignment: str, student: str, again: bool) -> Verdict:
-    course = Course(folder)
-    try:
-        return course.verdict(assignment, student, again=again)
-    except Exception as error:  # a class must not wait for one submission
-        return _ungraded(course, assignment, student, f"the grader failed: {type(error).__name__}: {error}")
-
-
-def _ungraded(course: Course, assignment: str, student: str, why: str) -> Verdict:
-    """A verdict without marks: a person must look."""
-    source, handed_out = read_notebook(course.source(assignment)), course.release(assignment) / f"{assignment}.ipynb"
-    verdict = Verdict(student=student, assignment=assignment, digest=NOT_ENTERED, failed=[why])
-    verdict.marks = [Mark(task=task.name, points=task.points, score=None, note=why) for task in find_tasks(source)]
-    verdict.cells = read_notebook(handed_out)["cells"]
-    course.write_verdict(verdict)
-    return verdict
-
-
-def _enter(
-    course: Course, verdicts: list[Verdict], answers: dict[tuple[str, str], dict[str, str]], report: Report
-) -> None:
-    """Enters the marks into the gradebook: nbgrader reads well-formed copies, never what was handed in.
-
-    A mark that a person gave for a written answer stands; if the answer is not that of `answers`, it waits for them.
+    A mark that a person gave for a written answer stands; if the answer is another one than when marks were entered
+    last, it waits for them.
     """
-    with tempfile.TemporaryDirectory() as place:
-        for verdict in verdicts:
-            folder = Path(place) / verdict.student / verdict.assignment
-            folder.mkdir(parents=True)
-            write_text(folder / f"{verdict.assignment}.ipynb", json.dumps(_clean(verdict)))
-            stamp = course.submission(verdict.assignment, verdict.student) / "timestamp.txt"
-            if stamp.is_file() and not stamp.is_symlink() and stamp.stat().st_size < 100:
-                shutil.copyfile(stamp, folder / "timestamp.txt")
+    from filelock import FileLock
+
+    name = verdict.assignment
+    if wrong_name(verdict.student):
+        return
+    with tempfile.TemporaryDirectory(prefix="resnet-twins-grading-") as place, FileLock(course.folder / LOCK):
+        folder = Path(place) / verdict.student / name
+        folder.mkdir(parents=True)
+        write_text(folder / f"{name}.ipynb", json.dumps(_clean(verdict)))
+        if time := course.times().get((name, verdict.student)):
+            write_text(folder / "timestamp.txt", time)
         with nbgrader_api(course, Path(place)) as api:
-            for verdict in verdicts:
-                before, now = answers[verdict.assignment, verdict.student], _answers(verdict)
-                api.config.SaveMarks.unchanged = [task for task, text in now.items() if before.get(task) == text]
-                result = api.autograde(verdict.assignment, verdict.student)
-                if not result["success"]:
-                    _write_failure(course, verdict, result, report)
-
-
-def _write_failure(course: Course, verdict: Verdict, result: dict[str, Any], report: Report) -> None:
-    verdict.failed.append(f"nbgrader could not enter the marks: {_reason(result)}")
-    verdict.digest = NOT_ENTERED
+            now = written_answers(verdict)
+            same = [task for task, text in now.items() if verdict.before.get(task) == text]
+            api.config.SaveMarks.unchanged = same
+            result = api.autograde(name, verdict.student)
+    if result["success"]:
+        verdict.entered, verdict.before = True, now
+    else:
+        verdict.failed.append(f"nbgrader could not enter the marks: {_reason(result)}")
+        verdict.digest = ""
     course.write_verdict(verdict)
-    report(summary(verdict))
 
 
 def _clean(verdict: Verdict) -> Cell:

@@ -27,7 +27,7 @@ from __future__ import annotations
 import inspect
 import textwrap
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -67,10 +67,10 @@ class Exam:
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
     _respond: Respond | None = None
 
-    def begin(self, respond: Respond | None, task: str, seed: int) -> None:
+    def begin(self, respond: Respond | None, task: str, seed: Sequence[int]) -> None:
         """Starts the exam of a task. `respond` asks the student's process; None asks this very notebook."""
         self.parts, self.finished, self._respond = [], False, respond
-        self.rng = np.random.default_rng([seed, zlib.crc32(task.encode())])
+        self.rng = np.random.default_rng([*seed, zlib.crc32(task.encode())])
 
     def question(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Turns a function `f(student, **inputs)` into a question; calling it returns the answer as plain data.
@@ -114,7 +114,7 @@ class Exam:
         self.finished = True
         earned = sum(part.earned for part in self.parts)
         if self._respond is None:
-            self.begin(None, "notebook", 0)
+            self.begin(None, "notebook", [0])
         return float(earned)
 
     def require(self, condition: bool, what: str) -> None:

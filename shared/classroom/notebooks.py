@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import copy
 import json
-import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,11 +22,17 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import InputError
+from shared.files import open_plain
+from shared.printable import printable
 
-HIDDEN = re.compile(r"^### BEGIN HIDDEN TESTS$.*?^### END HIDDEN TESTS$\n?", re.M | re.S)
+BEGIN, END = "### BEGIN HIDDEN TESTS", "### END HIDDEN TESTS"
 BUILT = Path(__file__).parents[2] / "tutorials" / "assignments" / "release"
 SHIPPED = Path(__file__).parents[1] / "assets" / "assignments"
 MAX_BYTES = 100_000_000  # of a submitted notebook
+MAX_VALUES = 5_000_000  # of its JSON: as Python objects they take many times their size
+MAX_SOURCE = 2_000_000  # characters in all cells together
+MAX_CELLS = 1000
+MOST_FINDINGS = 20
 Cell = dict[str, Any]
 
 
@@ -158,12 +163,12 @@ def build_source(folder: Path) -> Cell:
         *(
             f"the test {name} has no hidden tests"
             for name, cell in marked
-            if cell["metadata"].get("test") and not HIDDEN.search(cell["source"])
+            if cell["metadata"].get("test") and not split_hidden(cell["source"])[1]
         ),
         *(
             f"{cell['source'].splitlines()[0][:60]!r} begins a cell with hidden tests, whose marks cannot be read"
             for name, cell in marked
-            if not name and HIDDEN.search(cell["source"])
+            if not name and split_hidden(cell["source"])[1]
         ),
     ]
     if problems:
@@ -172,17 +177,22 @@ def build_source(folder: Path) -> Cell:
     return {"cells": made, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
 
 
-def read_notebook(path: Path) -> Cell:
-    """A notebook file as plain data, with the text of each cell in one piece.
+def read_notebook(path: Path, *, follow: bool = True) -> Cell:
+    """A notebook file as plain data, with the text of each cell in one piece. With `follow=False` no link will do.
 
     Raises `InputError` for what is missing, far too large, or not a notebook.
     """
+    name = printable(path.name)
+    with open_plain(path, follow=follow) as file:
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise InputError(f"{name} has more than {MAX_BYTES / 1e6:.0f} MB")
+    if sum(map(data.count, (b",", b"[", b"{"))) > MAX_VALUES:
+        raise InputError(f"{name} holds more than {MAX_VALUES:,} values")
     try:
-        if path.exists() and not path.is_file():
-            raise InputError(f"{path} is not a file")
-        if path.stat().st_size > MAX_BYTES:
-            raise InputError(f"{path.name} has {path.stat().st_size / 1e6:,.0f} MB; {MAX_BYTES / 1e6:.0f} is the limit")
-        notebook = json.loads(path.read_text(encoding="utf-8"))
+        notebook = json.loads(data.decode("utf-8"))
+        if len(notebook["cells"]) > MAX_CELLS:
+            raise InputError(f"{name} has {len(notebook['cells']):,} cells, more than {MAX_CELLS:,}")
         for cell in notebook["cells"]:
             source = cell["source"]
             text = source if isinstance(source, str) else "".join(source)
@@ -191,12 +201,13 @@ def read_notebook(path: Path) -> Cell:
                 raise ValueError("a cell of no known kind")
     except InputError:
         raise
-    except FileNotFoundError:
-        raise InputError(f"there is no notebook {path}") from None
     except json.JSONDecodeError as error:
-        raise InputError(f"{path.name} is not a notebook that can be read: line {error.lineno} is no JSON") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{path.name} is not a notebook that can be read ({type(error).__name__}: {error})") from error
+        raise InputError(f"{name} is not a notebook that can be read: line {error.lineno} is no JSON") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        why = f"{type(error).__name__}: {printable(error)}"
+        raise InputError(f"{name} is not a notebook that can be read ({why})") from error
+    if (size := sum(len(cell["source"]) for cell in notebook["cells"])) > MAX_SOURCE:
+        raise InputError(f"{name} holds {size:,} characters in its cells, more than {MAX_SOURCE:,}")
     return dict(notebook)
 
 
@@ -218,16 +229,20 @@ def find_tasks(source: Cell) -> list[Task]:
     for cell in source["cells"]:
         nbgrader = cell["metadata"]["nbgrader"]
         if nbgrader["grade"]:
-            hidden = HIDDEN.search(cell["source"])
-            text = "\n".join(hidden[0].splitlines()[1:-1]) if hidden else ""
+            hidden = split_hidden(cell["source"])[1]
             points, written = float(nbgrader["points"]), bool(nbgrader["solution"])
-            found.append(Task(name=nbgrader["grade_id"], points=points, hidden=text, written=written))
+            found.append(Task(name=nbgrader["grade_id"], points=points, hidden=hidden, written=written))
     return found
 
 
-def visible(source: str) -> str:
-    """The text of a cell without its hidden tests."""
-    return HIDDEN.sub("", source).rstrip()
+def split_hidden(source: str) -> tuple[str, str]:
+    """The text of a cell without its hidden tests, and these tests; empty where there is no beginning or no end."""
+    lines = source.split("\n")
+    if BEGIN not in lines or END not in lines[lines.index(BEGIN) :]:
+        return source.rstrip(), ""
+    begin = lines.index(BEGIN)
+    end = lines.index(END, begin)
+    return "\n".join([*lines[:begin], *lines[end + 1 :]]).rstrip(), "\n".join(lines[begin + 1 : end])
 
 
 def merge(source: Cell, release: Cell, submission: Cell) -> tuple[Cell, list[str]]:
@@ -239,7 +254,7 @@ def merge(source: Cell, release: Cell, submission: Cell) -> tuple[Cell, list[str
     findings: list[str] = []
     given: dict[str, Cell] = {}
     added: dict[str | None, list[Cell]] = {None: []}
-    known = [name for cell in release["cells"] if (name := identity(cell))]
+    known = {name: None for cell in release["cells"] if (name := identity(cell))}
     last: str | None = None
     order: list[str] = []
     for cell in submission["cells"]:
@@ -253,7 +268,7 @@ def merge(source: Cell, release: Cell, submission: Cell) -> tuple[Cell, list[str
         if name in known:
             findings.append(f"{name} is there twice")
         elif name is not None:
-            findings.append(f"an unknown graded cell, {name[:40]!r}")
+            findings.append(f"an unknown graded cell, '{printable(name, 40)}'")
         if cell["source"].strip():
             added[last].append({"cell_type": cell["cell_type"], "metadata": {}, "source": cell["source"]})
     if order != [name for name in known if name in given]:
@@ -281,7 +296,14 @@ def merge(source: Cell, release: Cell, submission: Cell) -> tuple[Cell, list[str
         if cell["cell_type"] == "code":
             cell |= {"execution_count": None, "outputs": []}
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    return {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}, findings
+    merged = {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+    return merged, shortened(findings)
+
+
+def shortened(findings: Sequence[str], most: int = MOST_FINDINGS) -> list[str]:
+    """The first findings, each once, and how many more there are."""
+    once = list(dict.fromkeys(findings))
+    return once if len(once) <= most else [*once[:most], f"and {len(once) - most:,} more like these"]
 
 
 def _words(text: str) -> list[str]:

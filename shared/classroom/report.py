@@ -5,16 +5,19 @@ from __future__ import annotations
 import csv
 import html
 import io
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from shared.classroom.course import NOT_ENTERED, Course, nbgrader_api
+from shared.classroom.course import TO_ENTER, Course, nbgrader_api
 from shared.classroom.grading import Verdict, digest
-from shared.classroom.notebooks import Assignment, Task, find_tasks, read_notebook
+from shared.classroom.notebooks import Assignment, Task, find_tasks, read_notebook, shortened
+from shared.classroom.workers import each_apart
 from shared.errors import InputError
 from shared.files import write_text
+from shared.printable import MOST_NAME, printable
 
 FLAGS = {
     "missing": "Nothing was handed in",
@@ -23,6 +26,9 @@ FLAGS = {
     "look": "A person should look",
     "written": "Written answers wait for a mark",
 }
+MOST_NOTES = 10_000  # characters of one student's notes
+#: The signs with which a formula begins, at the start of a cell or of what may be taken for one.
+FORMULA = re.compile(r"(^|[;,|] *)([=+@\t\r＝＋＠－-])")
 SHARED = ("missing", "written")  # flags whose reason many students share: the reason comes first, then the names
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; padding: 0 1rem; color: #1a1a1a; }
@@ -71,13 +77,14 @@ def collect(course: Course, assignment: Assignment) -> tuple[list[Task], list[Li
             if listed and student not in listed:
                 flags["look"].append("not in students.csv")
             if verdict is None:
-                flag, reason = ("look", "not graded yet") if given.is_dir() else ("missing", "nothing was handed in")
+                there = course.has_submission(assignment.name, student)
+                flag, reason = ("look", "not graded yet") if there else ("missing", "nothing was handed in")
                 flags[flag].append(reason)
                 lines.append(Line(student=student, marks=marks, flags=flags))
                 continue
-            if not given.is_dir():
+            if not course.has_submission(assignment.name, student):
                 flags["look"].append("what was handed in is gone; these marks are still of it")
-            elif verdict.digest != NOT_ENTERED and verdict.digest != digest(given, seed, source):
+            elif verdict.digest and verdict.digest != digest(given, seed, source):
                 flags["look"].append("what was handed in, or the assignment, has changed since; grade again")
             try:
                 for notebook in gradebook.find_submission(assignment.name, student).notebooks:
@@ -89,7 +96,7 @@ def collect(course: Course, assignment: Assignment) -> tuple[list[Task], list[Li
                             flags["look"].append(
                                 f"{grade.name}: marked before; is the mark still right for this answer?"
                             )
-            except Exception:  # nbgrader's MissingEntry: the marks could not be entered
+            except Exception:  # nbgrader's MissingEntry, or a name that no gradebook can hold
                 flags["failed"].append("the gradebook has no entry")
             lines.append(_line(student, tasks, marks, flags, verdict))
     return tasks, lines
@@ -130,24 +137,27 @@ def to_csv(assignment: Assignment, tasks: Sequence[Task], lines: Sequence[Line])
     writer.writerow(["assignment", "student", *names, "total", "of", "flags", "notes"])
     for line in lines:
         marks = [line.marks[task.name] for task in tasks]
-        notes = "; ".join(f"{flag}: {reason}" for flag, reasons in line.flags.items() for reason in reasons)
+        notes = "; ".join(f"{flag}: {reason}" for flag, reasons in line.flags.items() for reason in shortened(reasons))
         total = "" if "missing" in line.flags else f"{line.total:g}"
-        cells = [_safe(line.student), *("" if mark is None else f"{mark:g}" for mark in marks), total]
+        cells = [for_cell(line.student), *("" if mark is None else f"{mark:g}" for mark in marks), total]
         most = f"{sum(task.points for task in tasks):g}"
-        writer.writerow([assignment.name, *cells, most, " ".join(line.flags), _safe(notes)])
+        writer.writerow([assignment.name, *cells, most, " ".join(line.flags), for_cell(notes, MOST_NOTES)])
     return stream.getvalue()
 
 
-def _safe(text: str) -> str:
-    """Text that a spreadsheet will not take for a formula."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+def for_cell(text: str, most: int = MOST_NAME) -> str:
+    """Text for a cell of a table: it only prints, is not too long, and no spreadsheet takes a part of it for a formula.
+
+    Not even one that takes other signs than commas for the ends of cells: an apostrophe makes it text.
+    """
+    return FORMULA.sub(r"\1'\2", printable(text, most))
 
 
 def to_page(found: Sequence[tuple[Assignment, Sequence[Task], Sequence[Line]]], elsewhere: Sequence[str] = ()) -> str:
     """The page for the teacher, complete in one file; `elsewhere` are notebooks in the wrong place."""
     parts = ["<h1>Grading report</h1>"]
     if elsewhere:
-        items = "".join(f"<li>{html.escape(line)}</li>" for line in elsewhere)
+        items = "".join(f"<li>{shown(line)}</li>" for line in elsewhere)
         parts.append(f"<h2>Not graded, as they lie elsewhere ({len(elsewhere)})</h2><ul>{items}</ul>")
     if any(not line.sandboxed for _, _, lines in found for line in lines):
         parts.append("<p><strong>Some submissions ran without a sandbox</strong>, with the rights of who graded.</p>")
@@ -170,7 +180,7 @@ def _table(assignment: Assignment, tasks: Sequence[Task], lines: Sequence[Line])
     for line in lines:
         marks = "".join(f'<td class="n">{_mark(line.marks[task.name])}</td>' for task in tasks)
         flags = " ".join(f'<span class="flag">{flag}</span>' for flag in line.flags)
-        name = html.escape(line.student)
+        name = shown(line.student)
         total = "·" if "missing" in line.flags else f"{line.total:g}"
         rows.append(f'<tr><td class="s">{name}</td><td class="n"><b>{total}</b></td><td>{flags}</td>{marks}</tr>')
     most = "".join(f'<td class="n">{task.points:g}</td>' for task in tasks)
@@ -190,6 +200,11 @@ def _table(assignment: Assignment, tasks: Sequence[Task], lines: Sequence[Line])
     return f'<div class="scroll">{table}</div>'
 
 
+def shown(text: str, most: int = MOST_NAME) -> str:
+    """Text for the page: it only prints, and is not too long."""
+    return html.escape(printable(text, most))
+
+
 def _mark(mark: float | None) -> str:
     return "·" if mark is None else f"{mark:g}"
 
@@ -197,13 +212,13 @@ def _mark(mark: float | None) -> str:
 def _look(lines: Sequence[Line]) -> list[str]:
     parts = []
     for flag, meaning in FLAGS.items():
-        found = [(line.student, "; ".join(line.flags[flag])) for line in lines if flag in line.flags]
+        found = [(line.student, "; ".join(shortened(line.flags[flag]))) for line in lines if flag in line.flags]
         count = len(found)
         if flag in SHARED:  # nearly everybody has the same one
             reasons = dict.fromkeys(reason for _, reason in found)
-            found = [(reason, ", ".join(name for name, why in found if why == reason)) for reason in reasons]
+            found = [(reason, ", ".join(printable(n) for n, why in found if why == reason)) for reason in reasons]
         if found:
-            items = "".join(f"<li><b>{html.escape(head)}</b>: {html.escape(text)}</li>" for head, text in found)
+            items = "".join(f"<li><b>{shown(head)}</b>: {shown(text, MOST_NOTES)}</li>" for head, text in found)
             parts.append(f'<h3><span class="flag">{flag}</span> {meaning} ({count})</h3><ul>{items}</ul>')
     return parts
 
@@ -214,8 +229,8 @@ def _why(lines: Sequence[Line]) -> list[str]:
         return []
     parts = ["<h3>Why points were lost (for you: the reasons quote hidden tests)</h3>"]
     for line in losers:
-        items = "".join(f"<li>{html.escape(reason)}</li>" for reason in line.lost)
-        name = f"<summary><b>{html.escape(line.student)}</b>, parts lost: {len(line.lost)}</summary>"
+        items = "".join(f"<li>{shown(reason, MOST_NOTES)}</li>" for reason in line.lost)
+        name = f"<summary><b>{shown(line.student)}</b>, parts lost: {len(line.lost)}</summary>"
         parts.append(f"<details>{name}<ul>{items}</ul></details>")
     return parts
 
@@ -229,7 +244,7 @@ def write_report(course: Course, names: list[str] | None, folder: Path) -> list[
     students, elsewhere = course.students(), course.misplaced()
     found = []
     for assignment in course.assignments():
-        given = any(course.submission(assignment.name, student).is_dir() for student in students)
+        given = any(course.has_submission(assignment.name, student) for student in students)
         if (given and course.source(assignment.name).exists()) or (names and assignment.name in chosen):
             found.append((assignment, *collect(course, assignment)))
     if not any(assignment.name in chosen for assignment, _, _ in found):
@@ -246,17 +261,31 @@ def write_report(course: Course, names: list[str] | None, folder: Path) -> list[
     return written
 
 
-def write_feedback(course: Course, names: list[str] | None) -> list[Path]:
-    """Writes a page for every graded student, feedback/STUDENT/NAME/NAME.html, without hidden tests; returns them."""
-    pages = []
-    for assignment in course.assignments(names):
-        for student in course.students():
-            if not (course.folder / "autograded" / student / assignment.name).is_dir():
-                continue
-            with nbgrader_api(course) as api:
-                result = api.generate_feedback(assignment.name, student)
-            page = course.folder / "feedback" / student / assignment.name / f"{assignment.name}.html"
-            if not result["success"] or not page.exists():
-                raise InputError(f"nbgrader could not write the feedback of {student} for {assignment.name}")
+def write_feedback(course: Course, names: list[str] | None) -> tuple[list[Path], list[str]]:
+    """Writes a page for every graded student, feedback/STUDENT/NAME/NAME.html, without hidden tests.
+
+    Returns the pages, and a line for each that could not be written: the others are written all the same.
+    """
+    graded = [
+        (assignment.name, student)
+        for assignment in course.assignments(names)
+        for student in course.students()
+        if (course.folder / "autograded" / student / assignment.name).is_dir()
+    ]
+    pages, failed = [], []
+    tasks = [(course.folder, *pair) for pair in graded]
+    for number, failure in each_apart(_write_page, tasks, [TO_ENTER] * len(tasks), 1):
+        name, student = graded[number]
+        page = course.folder / "feedback" / student / name / f"{name}.html"
+        if failure or not page.exists():
+            failed.append(f"{printable(student)}, {name}: {failure or 'nbgrader could not write it'}")
+        else:
             pages.append(page)
-    return pages
+    return sorted(pages), failed
+
+
+def _write_page(folder: Path, assignment: str, student: str) -> None:
+    with nbgrader_api(Course(folder)) as api:
+        result = api.generate_feedback(assignment, student)
+    if not result["success"]:
+        raise InputError(f"nbgrader could not write the feedback of {student} for {assignment}")

@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import sys
+import sysconfig
 import traceback
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -104,21 +107,19 @@ def answer(names: dict[str, Any], source: str, function: str, inputs: dict[str, 
     return space[function](Student(names), **inputs)
 
 
-def main() -> None:
-    """Serves requests until the other side closes the pipe."""
-    sys.path.insert(0, str(Path(__file__).parent))
-    import side_by_side
-    import wire
+def beside(name: str) -> Any:
+    """The module of that name beside this file, under a name that no student's own module has."""
+    spec = spec_from_file_location(f"_resnet_twins_{name}", Path(__file__).with_name(f"{name}.py"))
+    if spec is None or spec.loader is None:
+        raise ImportError(name)
+    module = module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
 
-    requests = os.fdopen(os.dup(0), "rb")
-    replies = os.fdopen(os.dup(1), "wb")
-    nothing = os.open(os.devnull, os.O_RDWR)
-    os.dup2(nothing, 0)
-    os.dup2(2, 1)  # what C code prints goes where errors go: a log that is clipped
-    sys.path.pop(0)
-    sys.path.insert(0, "")  # a notebook imports what lies beside it
-    side_by_side.make_safe()  # a student may import TensorFlow first, on a computer where that does no harm
 
+def make_shell() -> Any:
+    """IPython as in Jupyter, with all of it that a cell needs imported."""
     from IPython.core.interactiveshell import InteractiveShell
 
     class Shell(InteractiveShell):
@@ -128,6 +129,33 @@ def main() -> None:
             """Nothing."""
 
     shell = Shell.instance(colors="nocolor")
+    run_cell(shell, "1 / 0  # the ways of an error, too, import something")
+    run_cell(shell, "pass")
+    return shell
+
+
+def open_folder() -> None:
+    """Lets the notebook import what lies beside it, but for what has the name of a module of Python's own."""
+    standard = {sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib")}
+    standard |= {str(Path(path) / "lib-dynload") for path in standard}
+    first = [path for path in sys.path if path in standard or path.endswith(".zip")]
+    sys.path[:] = [*first, "", *(path for path in sys.path if path not in first)]
+
+
+def main() -> None:
+    """Serves requests until the other side closes the pipe. A folder that is named is copied to this one first."""
+    sys.path.pop(0)  # the folder of this file
+    side_by_side, wire = beside("side_by_side"), beside("wire")
+    requests = os.fdopen(os.dup(0), "rb")
+    replies = os.fdopen(os.dup(1), "wb")
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 0)
+    os.dup2(2, 1)  # what C code prints goes where errors go
+    side_by_side.make_safe()  # a student may import TensorFlow first, on a computer where that does no harm
+    shell = make_shell()
+    for given in sys.argv[1:]:
+        shutil.copytree(given, ".", dirs_exist_ok=True)
+    open_folder()
     wire.send(replies, wire.to_bytes({"ready": True}))
     while (message := wire.receive(requests)) is not None:
         request = wire.from_bytes(message)

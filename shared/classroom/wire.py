@@ -14,7 +14,10 @@ import numpy as np
 import safetensors.numpy
 
 LENGTH = struct.Struct("<Q")
-MAX_TEXT = 20_000_000  # characters besides arrays: as Python objects they take many times their size
+MAX_TEXT = 20_000_000  # characters besides arrays: the pictures of a cell have so many
+MAX_VALUES = 200_000  # values besides arrays: as Python objects they take many times their size
+MAX_ENTRIES = 2000  # of one dict: numbers can be chosen so that each one is compared with all others
+MAX_HEADER = 1_000_000  # bytes in which safetensors names its arrays
 KINDS = "biuf"  # NumPy's kinds of numbers that safetensors can hold: bool, int, unsigned, float
 
 
@@ -42,11 +45,16 @@ def from_bytes(data: bytes) -> Any:
     try:
         (length,) = LENGTH.unpack_from(data)
         if length > MAX_TEXT:
-            raise WireError(f"{length:,} characters besides arrays")
-        tree = json.loads(data[LENGTH.size : LENGTH.size + length])
-        return _unpack(tree, safetensors.numpy.load(data[LENGTH.size + length :]))
+            raise WireError(f"more than {MAX_TEXT:,} characters besides arrays")
+        text, arrays = data[LENGTH.size : LENGTH.size + length], data[LENGTH.size + length :]
+        if sum(map(text.count, (b",", b"[", b"{"))) > MAX_VALUES:
+            raise WireError(f"more than {MAX_VALUES:,} values besides arrays")
+        if LENGTH.unpack_from(arrays)[0] > MAX_HEADER:
+            raise WireError(f"more than {MAX_HEADER:,} bytes for the names of arrays")
+        return _unpack(json.loads(text), safetensors.numpy.load(arrays))
     except Exception as error:
-        raise WireError(f"the answer is not readable: {type(error).__name__}") from error
+        why = str(error) if isinstance(error, WireError) else type(error).__name__
+        raise WireError(f"the answer is not readable: {why}") from error
 
 
 def send(stream: BinaryIO, data: bytes) -> None:
@@ -104,6 +112,6 @@ def _unpack(tree: Any, arrays: dict[str, np.ndarray]) -> Any:
         return arrays[content]
     if kind == "list":
         return [_unpack(item, arrays) for item in content]
-    if kind == "dict":
+    if kind == "dict" and len(content) <= MAX_ENTRIES:
         return {_unpack(key, arrays): _unpack(item, arrays) for key, item in content}
-    raise WireError(f"unknown kind {kind!r}")
+    raise WireError("a dict with too many entries" if kind == "dict" else "a value of no known kind")
