@@ -22,6 +22,7 @@ from shared.lock import only_one
 from shared.machine import keeping_memory
 from shared.recipe import Recipe
 from shared.run import (
+    BOTH,
     Arrays,
     Reporter,
     Run,
@@ -32,6 +33,7 @@ from shared.run import (
     command_line,
     holds_run,
     new_folder,
+    note_versions,
     prepare_folder,
     read_about,
     remove_leftovers,
@@ -41,7 +43,7 @@ from shared.run import (
 )
 from shared.table import weight_shapes
 from shared.team import START_AGAIN, Team, check_parts, place_of
-from shared.training import BOTH, Result, check_same_images, check_size, load
+from shared.training import Result, check_same_images, check_size, load
 from shared.versions import twins_command
 from shared.weights import fit
 
@@ -87,6 +89,7 @@ def train(
             held.enter_context(only_one(run.folder))
             if goes_on:
                 restore(run)
+                note_versions(run, read_about(run.folder)[1])
             else:
                 check_empty(run.folder)  # once more: now nobody else can fill it
             remove_leftovers(run.folder)
@@ -133,6 +136,7 @@ def resume(
             # Started again after its work was done: another process died late, and nothing is left to do.
             if run.complete and not team.restarts:
                 raise InputError(f"the run in {folder} is complete: all steps are done; start a new one")
+            note_versions(run, job["about"])
             prepare_folder(folder, bytes_needed(run.spec))
             remove_leftovers(folder)
             write_missing_recipe(folder, recipe)

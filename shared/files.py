@@ -16,6 +16,8 @@ from shared.errors import InputError, UnwritableError
 
 #: An archive may hold this many times its own bytes, and this many more.
 MOST_TIMES, SLACK = 20, 64_000_000
+#: What may stand where a plain file of ours belongs.
+KINDS = {stat.S_IFLNK: "a link", stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 #: How long a file's name may be: in bytes, on Windows in characters.
 MOST_NAME = 255
 #: How many characters of it a temporary name keeps.
@@ -89,6 +91,48 @@ def open_plain(path: str | Path, *, follow: bool = True) -> BinaryIO:
         os.close(handle)
         raise InputError(f"{path} is no plain file")
     return os.fdopen(handle, "rb")
+
+
+def check_own(path: str | Path, *, alone: bool = False) -> Path:
+    """Return `path` if a plain file stands there, or nothing; raise `InputError` for a link, a folder, a pipe, ...
+
+    For the files of a folder that somebody else may have filled: whatever is read or written under a name of ours
+    stays in that folder. alone: the file must have no other name either, as one that is not replaced but opened.
+    """
+    status = _own_status(path)
+    if status is not None and not stat.S_ISREG(status.st_mode):
+        what = KINDS.get(stat.S_IFMT(status.st_mode), "a device")
+        raise InputError(f"{path} is {what}, and a plain file belongs there; take it away, nothing goes through it")
+    if alone and status is not None and status.st_nlink > 1:
+        raise InputError(f"{path} is the same file as another one (a hard link), which it could change; take it away")
+    return Path(path)
+
+
+def check_own_folder(path: str | Path) -> Path:
+    """Return `path` if a folder stands there, or nothing; raise `InputError` for a link to one, or anything else."""
+    status = _own_status(path)
+    if status is not None and not stat.S_ISDIR(status.st_mode):
+        what = KINDS.get(stat.S_IFMT(status.st_mode), "no folder")
+        raise InputError(f"{path} is {what}, and a folder belongs there; take it away, nothing goes through it")
+    return Path(path)
+
+
+def _own_status(path: str | Path) -> os.stat_result | None:
+    try:
+        return os.lstat(path)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error})") from error
+
+
+def read_own(path: str | Path, most: int) -> bytes:
+    """Return what is in a plain file of at most `most` bytes; `InputError` for a larger one, a link, a pipe, ..."""
+    with open_plain(path, follow=False) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise InputError(f"{path} has more than {most / 1e6:g} MB, and no such file needs so much")
+    return content
 
 
 @contextmanager

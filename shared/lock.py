@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from shared.errors import InputError
+from shared.files import check_own, read_own
+from shared.printable import printable
 
 #: The lock, and beside it a line for people: on Windows nobody else can read a file that is locked.
 LOCK, HOLDER = "run.lock", "run.lock.txt"
+MOST_HOLDER = 1000
 
 
 @contextlib.contextmanager
@@ -22,6 +25,8 @@ def only_one(folder: Path) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
+    check_own(folder / LOCK, alone=True)  # older filelocks follow links, and empty what they open
+    check_own(folder / HOLDER)
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(blocking=False)
@@ -33,7 +38,9 @@ def only_one(folder: Path) -> Iterator[None]:
         ) from error
     try:
         with contextlib.suppress(OSError):  # the disk may be full: then nobody is told who it is
-            (folder / HOLDER).write_text(f"process {os.getpid()} on {platform.node()}\n", encoding="utf-8")
+            (folder / HOLDER).unlink(missing_ok=True)  # written anew: in place, it could be the content of another name
+            with (folder / HOLDER).open("x", encoding="utf-8") as file:
+                file.write(f"process {os.getpid()} on {platform.node()}\n")
         yield
     finally:
         with contextlib.suppress(OSError):  # the folder may be gone
@@ -45,6 +52,6 @@ def only_one(folder: Path) -> Iterator[None]:
 
 
 def _holder(folder: Path) -> str:
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        return (folder / HOLDER).read_text(encoding="utf-8").strip() or "another process"
+    with contextlib.suppress(OSError, InputError, UnicodeDecodeError):
+        return printable(read_own(folder / HOLDER, MOST_HOLDER).decode("utf-8").strip()) or "another process"
     return "another process"

@@ -10,13 +10,16 @@ import json
 import math
 import os
 import platform
+import secrets
 import shutil
 import signal
+import stat
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
@@ -29,14 +32,15 @@ from shared.backends import BACKENDS, DEVICES
 from shared.batches import Batches
 from shared.catalog import get_spec
 from shared.errors import InputError, TrainingError, UnwritableError, WeightsError
-from shared.files import check_readable, replacing, write_text
+from shared.files import check_own, check_own_folder, open_plain, read_own, replacing, write_text
 from shared.lock import HOLDER, LOCK
 from shared.machine import has_bfloat16
-from shared.recipe import Recipe, parse_recipe, read_recipe
+from shared.printable import printable, printable_list
+from shared.recipe import Recipe, parse_recipe
 from shared.spec import ResNetSpec, check_whole
-from shared.table import count_buffers, count_macs, count_parameters
+from shared.table import count_buffers, count_macs, count_parameters, weight_shapes
 from shared.versions import installed_version, is_installed, shell_line, twins_command
-from shared.weights import read_arrays, save_arrays, write_safetensors
+from shared.weights import fit, read_arrays, save_arrays, write_safetensors
 
 Arrays = Mapping[str, NDArray[Any]]
 #: What was measured in a step, by the names of `COLUMNS`.
@@ -54,6 +58,8 @@ COLUMNS = (
     "seconds",
     "images_per_second",
 )
+#: Those that every step has.
+ALWAYS = ("step", "epoch", "learning_rate", "train_loss", "train_accuracy", "seconds", "images_per_second")
 STATE, RECIPE, ABOUT, METRICS = "state.safetensors", "recipe.toml", "run.json", "metrics.csv"
 #: The state before the last one: what a run goes on from if the last one is damaged.
 PREVIOUS = "state.previous.safetensors"
@@ -64,6 +70,33 @@ PROBE = "tmp-probe"  # shows whether a folder can be written to
 OF_A_START = (PROBE, f"tmp-*-{PROBE}", f"tmp-*-{ABOUT}", LOCK, HOLDER)
 LEFTOVERS = ("tmp-*", ".tmp*", LOCK, HOLDER)
 LAST, BEST, CURVES, CONFUSION = "last.safetensors", "best.safetensors", "curves.png", "confusion.png"
+TENSORBOARD = "tensorboard"
+#: All that a run reads or writes in its folder.
+OWN_FILES = (STATE, PREVIOUS, RECIPE, ABOUT, METRICS, LAST, BEST, CURVES, CONFUSION, LOCK, HOLDER)
+#: What stands for all backends where the name of one is expected.
+BOTH = "both"
+#: How large a text of a run and a row of its metrics may be, in bytes, and how many rows: gigabytes in memory.
+MOST_TEXT, MOST_ROW, MOST_ROWS = 1_000_000, 400, 4_000_000
+#: A larger number in the metrics was never measured.
+MOST_VALUE = 1e100
+MOST_THREADS = 4096
+#: What an optimiser remembers of each weight, by PyTorch's names.
+MEMORY = {"sgd": ("momentum_buffer",), "adam": ("exp_avg", "exp_avg_sq"), "adamw": ("exp_avg", "exp_avg_sq")}
+#: What a state holds besides arrays as large as the weights, each one number: name -> least and most.
+NUMBERS = {"optimizer_steps": (0, 1e15), "threads": (1, MOST_THREADS)}
+#: With float16 also what scales the loss, in each framework.
+SCALERS = {
+    "tf": {"scaler/scale": (0, 1e38), "scaler/_growth_tracker": (0, 1e9)},
+    "torch": {
+        "scaler/scale": (0, 1e38),
+        "scaler/_growth_tracker": (0, 1e9),
+        "scaler/growth_factor": (1, 1e6),
+        "scaler/backoff_factor": (0, 1),
+        "scaler/growth_interval": (1, 1e9),
+    },
+}
+#: Packages whose version may change the last bits of a number.
+COMPUTING = {"torch": ("torch", "numpy"), "tf": ("tensorflow", "keras", "numpy")}
 #: A figure takes half a second: between the epochs of a small network they are drawn only this often.
 SECONDS_BETWEEN_FIGURES = 20.0
 #: Smaller networks, like those for digits, spend their time elsewhere than in convolutions.
@@ -92,7 +125,11 @@ class Settings:
         """Check the values."""
         if self.device not in DEVICES:
             raise InputError(f"--device is {self.device!r}; allowed is one of {', '.join(DEVICES)}")
-        for name, most in (("save_every", 10**9), ("threads", 4096)):
+        for name in ("compile", "channels_last", "deterministic", "tensorboard"):
+            value = getattr(self, name)
+            if not isinstance(value, bool) and (name, value) != ("channels_last", None):
+                raise InputError(f"--{name.replace('_', '-')} is {value!r}; allowed is True or False")
+        for name, most in (("save_every", 10**9), ("threads", MOST_THREADS)):
             check_whole(f"--{name.replace('_', '-')}", getattr(self, name), 0, most)
 
 
@@ -392,7 +429,11 @@ class Run:
             return None
         from tensorboardX import SummaryWriter
 
-        return SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.step + 1 if self.step else None)
+        return SummaryWriter(
+            str(check_own_folder(self.folder / TENSORBOARD)),
+            purge_step=self.step + 1 if self.step else None,
+            filename_suffix=f".{secrets.token_hex(4)}",  # a name that nobody can have given to something else before
+        )
 
     def _log(self, row: Mapping[str, float]) -> None:
         if self._writer is None:
@@ -422,7 +463,7 @@ def new_folder(output: str | Path | None, recipe: str, framework: str) -> Path:
     """
     if output is None:
         number = 1
-        while (path := Path("runs") / f"{recipe}-{framework}-{number}").exists():
+        while os.path.lexists(path := Path("runs") / f"{recipe}-{framework}-{number}"):
             number += 1
         return path
     path = Path(output)
@@ -432,18 +473,27 @@ def new_folder(output: str | Path | None, recipe: str, framework: str) -> Path:
 
 def check_empty(path: Path) -> None:
     """Raise `InputError` if something is at `path` that must stay. What a killed start left behind need not."""
-    if path.is_dir():
-        taken = any(not any(entry.match(pattern) for pattern in OF_A_START) for entry in path.iterdir())
-    else:
-        taken = path.exists()
+    taken = not all(_is_leftover(entry, OF_A_START) for entry in path.iterdir()) if path.is_dir() else path.exists()
     if taken:
         hint = f"; to go on with that run, use {shell_line(['--resume', str(path)])}" if holds_run(path) else ""
         raise InputError(f"--output is {path}, and something is there already; choose a new folder{hint}")
 
 
+def _is_leftover(path: Path, patterns: Iterable[str]) -> bool:
+    """Return whether a kill left this behind: a plain file of such a name. A link or a folder is somebody's own."""
+    return any(path.match(pattern) for pattern in patterns) and stat.S_ISREG(path.lstat().st_mode)
+
+
 def holds_run(folder: Path) -> bool:
-    """Return whether a run was begun in `folder`."""
-    return (folder / ABOUT).is_file()
+    """Return whether a run was begun in `folder`. What stands there may be damaged, or no file."""
+    return os.path.lexists(folder / ABOUT)
+
+
+def check_own_files(folder: Path) -> None:
+    """Raise `InputError` if something else than a plain file stands where a run in `folder` has one of its files."""
+    for name in OWN_FILES:
+        check_own(folder / name)
+    check_own_folder(folder / TENSORBOARD)
 
 
 def bytes_needed(spec: ResNetSpec, frameworks: int = 1) -> int:
@@ -524,12 +574,13 @@ def read_about(folder: str | Path) -> tuple[Recipe, dict[str, Any], Settings]:
         raise InputError(f"{folder} is no folder" if folder.exists() else f"there is no folder {folder}")
     if not holds_run(folder):
         raise InputError(f"{folder} holds no training run (no {ABOUT} in it){_what_is_left(folder)}")
+    check_own_files(folder)
+    text = read_own(folder / ABOUT, MOST_TEXT)
     try:
-        about = json.loads(check_readable(folder / ABOUT).read_text(encoding="utf-8"))
+        about = json.loads(text.decode("utf-8"))
         known = {entry.name for entry in fields(Settings)}
         settings = Settings(**{name: value for name, value in about["settings"].items() if name in known})
-        if not isinstance(about["framework"], str) or not isinstance(about["data"]["sha256"], str):
-            raise TypeError("framework or sha256 is no text")
+        _check_about(about)
         stated = about.pop("sha256", None)  # runs of earlier versions have none, nor has one that was edited by hand
         if stated is not None and stated != sha256(json.dumps(about, sort_keys=True)):
             raise ValueError("its content has another SHA-256 than when it was written")
@@ -538,16 +589,63 @@ def read_about(folder: str | Path) -> tuple[Recipe, dict[str, Any], Settings]:
             f"{folder / ABOUT} is damaged ({error}); it cannot be resumed. If you changed it yourself, take its "
             f'"sha256" away, too{_what_is_left(folder)}'
         ) from error
+    for name in BACKENDS if about["framework"] == BOTH else ():
+        check_own_folder(folder / name)
+        check_own_files(folder / name)
     path = folder / RECIPE
-    if not path.exists() and isinstance(about.get("recipe"), str):  # a kill came between the two files
+    if not path.exists() and "recipe" in about:  # a kill came between the two files
         return parse_recipe(about["recipe"], folder / ABOUT), about, settings
-    recipe = read_recipe(path)
+    recipe = _read_own_recipe(path)
     if "recipe" in about and recipe.to_toml() != about["recipe"]:
         raise InputError(
             f"{path} is not the recipe that this run began with: it is damaged or was changed; delete it, and the run "
             f"goes on with the one in {ABOUT}"
         )
     return recipe, about, settings
+
+
+def _read_own_recipe(path: Path) -> Recipe:
+    try:
+        return parse_recipe(read_own(path, MOST_TEXT).decode("utf-8"), path)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no readable recipe: {error}") from error
+
+
+def _check_about(about: Mapping[str, Any]) -> None:
+    """Raise `ValueError` or `TypeError` if a value is one that no run has, whoever wrote it.
+
+    `data_dir` may be any folder: what lies there is only read, as a data set, and must have the run's SHA-256.
+    """
+    data, place, versions = about["data"], about.get("data_dir"), about.get("versions", {})
+    images = data.get("training_images", 0)
+    if about["framework"] not in [*BACKENDS, BOTH]:
+        raise ValueError(f"framework is {printable(about['framework'])}")
+    if not isinstance(data["sha256"], str) or not isinstance(about.get("recipe", ""), str):
+        raise TypeError("sha256 or recipe is no text")
+    if type(images) is not int or not 0 <= images < 10**12:
+        raise ValueError(f"training_images is {printable(images)}")
+    if not isinstance(place, str | None) or "\0" in (place or ""):
+        raise ValueError(f"data_dir is {printable(place)}")
+    if not all(isinstance(version, str | None) for version in versions.values()):
+        raise TypeError("a version is no text")
+
+
+def note_versions(run: Run, about: Mapping[str, Any]) -> None:
+    """Tell the reporter which versions are others than when the run began: its bits are promised for the same ones.
+
+    Only of what `run`'s framework computes with.
+    """
+    begun = about.get("versions", {})
+    now: dict[str, str | None] = {"resnet-twins": __version__, "python": platform.python_version()}
+    now |= {name: installed_version(name) for name in COMPUTING[run.framework]}
+    changed = [name for name, version in now.items() if begun.get(name) and begun[name] != version]
+    if changed:
+        old = printable_list(f"{name} {begun[name]}" for name in changed)
+        new = printable_list(f"{name} {now[name]}" if len(changed) > 1 else now[name] for name in changed)
+        run.reporter.note(
+            f"this run was begun with {old}, and goes on with {new}: it trains on, but the numbers may differ in "
+            "their last bits"
+        )
 
 
 def _what_is_left(folder: Path) -> str:
@@ -575,11 +673,11 @@ def restore(run: Run) -> None:
             problems.append(f"{path.name} is missing")
             continue
         try:
-            arrays, metadata = read_arrays(path)
+            arrays, metadata = read_state(run, path)
             run.step, run.best = int(metadata["step"]), float(metadata["best"])
             run.seconds_before = float(metadata["seconds"])
             break
-        except (WeightsError, KeyError, ValueError) as error:
+        except InputError as error:
             problems.append(str(error))
             if path.name == STATE:
                 run.state_is_good = False
@@ -593,7 +691,7 @@ def restore(run: Run) -> None:
             "begin the run anew"
         )
     run.restored = arrays
-    rows = read_metrics(run.folder)
+    rows = read_metrics(run.folder, run.total)
     run.rows = [row for row in rows if row["step"] <= run.step]
     # Rows that all come after the state: the file had been deleted, and a kill came between the new one and its state.
     metrics_are_lost = not (run.folder / METRICS).exists() or (bool(rows) and not run.rows)
@@ -610,17 +708,73 @@ def restore(run: Run) -> None:
         run.reporter.note(f"{METRICS} {what}: {rest}")
     if run.best >= 0:
         try:
+            _check_room(run, run.folder / BEST)
             read_arrays(run.folder / BEST)
         except InputError as error:
             run.reporter.note(f"{error}: from here on {BEST} is the best of the epochs to come")
             run.best = -1.0
 
 
+def read_state(run: Run, path: Path) -> tuple[Arrays, dict[str, str]]:
+    """Return the arrays and the texts of a state of `run`. Raises `WeightsError` if it is damaged, or another run's."""
+    _check_room(run, path)
+    arrays, metadata = read_arrays(path)
+    for name, least, most in (("step", 1, run.total), ("best", -1, 1), ("seconds", 0, 1e12)):
+        try:
+            value = (int if name == "step" else float)(metadata[name])
+        except (KeyError, ValueError):
+            value = math.nan
+        if not least <= value <= most:
+            raise WeightsError(
+                f"{path} is no state of this run: its {name} is {printable(metadata.get(name), 30)}, and possible is "
+                f"{least:,} to {most:,}"
+            )
+    try:
+        _check_arrays(run, arrays)
+    except WeightsError as error:
+        raise WeightsError(f"{path} is no state of this run: {error}") from error
+    return arrays, metadata
+
+
+def _check_room(run: Run, path: Path) -> None:
+    """Raise `WeightsError`, before anything is read, if a file is missing, or larger than a state of `run` can be."""
+    size, most = (path.stat().st_size if path.exists() else 0), bytes_needed(run.spec)
+    if size > most:
+        raise WeightsError(
+            f"{path} has {size / 1e6:,.0f} MB, and a state of {run.spec.name} less than {most / 1e6:,.0f} MB"
+        )
+
+
+def _check_arrays(run: Run, arrays: Arrays) -> None:
+    """Raise `WeightsError` if these are not the arrays of a state of `run`."""
+    recipe, shapes = run.recipe, weight_shapes(run.spec)
+    memory = MEMORY[recipe.optimizer] if recipe.optimizer != "sgd" or recipe.momentum else ()
+    remembered = {f"{key}/{name}": shapes[name] for key in memory for name in shapes if ".running_" not in name}
+    numbers, needed = dict(NUMBERS), set()
+    if recipe.precision == "float16":
+        numbers |= SCALERS[run.framework]
+        needed |= set(SCALERS[run.framework])
+        if not remembered.keys() & arrays.keys():  # as long as the loss is scaled too high, no step is taken
+            remembered = {}
+    if remembered and recipe.optimizer != "sgd":
+        needed.add("optimizer_steps")
+    expected = {f"weights/{name}": shape for name, shape in shapes.items()} | remembered
+    fit(expected, {name: array for name, array in arrays.items() if name not in numbers})
+    if absent := needed - arrays.keys():
+        raise WeightsError(f"it has no {min(absent)}")
+    for name in numbers.keys() & arrays.keys():
+        (least, most), value = numbers[name], arrays[name]
+        if value.shape != () or value.dtype.kind not in "fiu" or not least <= value.item() <= most:
+            raise WeightsError(f"{name} is {printable(value)}; one number from {least:g} to {most:g} is wanted")
+    if spoilt := [name for name, array in arrays.items() if not np.isfinite(array).all()]:
+        raise WeightsError(f"{spoilt[0]} has numbers that are not finite")
+
+
 def remove_leftovers(folder: Path, patterns: Iterable[str] = LEFTOVERS) -> None:
     """Delete half-written files that a kill left behind. Not the lock, which is ours."""
     for pattern in patterns:
         for leftover in folder.glob(pattern):
-            if leftover.name not in (LOCK, HOLDER):
+            if leftover.name not in (LOCK, HOLDER) and _is_leftover(leftover, (pattern,)):
                 leftover.unlink()
 
 
@@ -634,19 +788,44 @@ def metrics_text(rows: Iterable[Row]) -> str:
     return text.getvalue()
 
 
-def read_metrics(folder: str | Path) -> list[dict[str, float]]:
-    """Return the rows of a run's `metrics.csv`; what was not measured in a step is not in its row."""
+def read_metrics(folder: str | Path, steps: int = MOST_ROWS) -> list[dict[str, float]]:
+    """Return the rows of a run's `metrics.csv`; what was not measured in a step is not in its row.
+
+    steps: how many the run has in all. Raises `InputError` if the file is damaged, or too large for them.
+    """
     path = Path(folder) / METRICS
-    if not path.exists():
+    if not os.path.lexists(path):
         return []
-    with (
-        contextlib.suppress(ValueError, TypeError, KeyError, AttributeError, csv.Error),
-        path.open(encoding="utf-8", newline="") as file,
-    ):
-        rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
-        if all({"step", "epoch", "train_loss"} <= row.keys() <= set(COLUMNS) for row in rows):
-            return rows
+    most = min(steps, MOST_ROWS)
+    with io.TextIOWrapper(open_plain(path, follow=False), "utf-8", newline="") as file:
+        if os.fstat(file.fileno()).st_size > (most + 1) * MOST_ROW:
+            raise InputError(
+                f"{path} is larger than {most:,} steps make it; delete it to go on without the rows before"
+            )
+        with contextlib.suppress(ValueError, csv.Error):
+            return list(_sound_rows(csv.reader(iter(partial(file.readline, MOST_ROW), "")), most))
     raise InputError(_bad_metrics(path))
+
+
+def _sound_rows(lines: Iterator[list[str]], most: int) -> Iterator[dict[str, float]]:
+    """Yield the rows of a table of at most `most` steps. Raises `ValueError` for one that no run writes."""
+    names = next(lines, [])
+    if len(set(names)) < len(names) or not set(ALWAYS) <= set(names) <= set(COLUMNS):
+        raise ValueError("other columns")
+    step, epoch, tested = 0.0, 1.0, 0.0
+    for line in lines:
+        row = {name: float(value) for name, value in zip(names, line, strict=True) if value}
+        if not set(ALWAYS) <= row.keys() or not all(abs(row[name]) <= MOST_VALUE for name in ALWAYS):
+            raise ValueError("a number is missing, or was never measured")
+        if not step < row["step"] <= most or row["epoch"] < epoch or row["step"] % 1 or row["epoch"] % 1:
+            raise ValueError("steps in another order")
+        if any((f"{split}_loss" in row) != (f"{split}_accuracy" in row) for split in ("validation", "test")):
+            raise ValueError("half a test")
+        step, epoch = row["step"], row["epoch"]
+        if row["images_per_second"] <= 0 or ("test_loss" in row and tested == epoch):
+            raise ValueError("no speed, or two tests in an epoch")
+        tested = epoch if "test_loss" in row else tested
+        yield row
 
 
 def _bad_metrics(path: Path) -> str:

@@ -19,6 +19,7 @@ from shared.lock import only_one
 from shared.machine import keeping_memory
 from shared.recipe import Recipe
 from shared.run import (
+    BOTH,
     CURVES,
     OF_A_START,
     Arrays,
@@ -31,6 +32,7 @@ from shared.run import (
     command_line,
     holds_run,
     new_folder,
+    note_versions,
     prepare_folder,
     read_about,
     remove_leftovers,
@@ -42,7 +44,6 @@ from shared.table import activation_numbers, weight_shapes
 from shared.versions import is_installed, twins_command
 from shared.weights import fit
 
-BOTH = "both"
 #: Bytes for the outputs of all layers: no machine that this package is meant for has more.
 MOST_MEMORY = 500_000_000_000
 
@@ -186,13 +187,14 @@ def resume(
         from shared import distributed as together
 
         return together.resume(folder, reporter=reporter, progress=progress, data=data, changes=changes)
-    read_about(folder)  # before a lock is put where no run is
+    about = read_about(folder)[1]  # before a lock is put where no run is
     with only_one(Path(folder)):
         runs = open_runs(folder, reporter=reporter, progress=progress, data=data, changes=changes)
         result = Result(Path(folder), tuple(runs), runs)
         if result.complete:
             raise InputError(f"the run in {folder} is complete: all steps are done; start a new one")
         first = next(iter(runs.values()))
+        check_size(first.recipe, first.batches)
         _prepare_machine(result.frameworks, first.settings, first.recipe)
         prepare_folder(result.folder, bytes_needed(first.spec, len(runs)))
         remove_leftovers(result.folder)
@@ -203,7 +205,10 @@ def resume(
             for place in {run.folder, result.folder}:
                 write_missing_recipe(place, run.recipe)
             remove_leftovers(run.folder)
-            if not run.complete and not _go(run, result.folder):
+            if run.complete:
+                continue
+            note_versions(run, about)
+            if not _go(run, result.folder):
                 break
         _overlay(result)
     return result
