@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import io
 import re
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from shared.backends import load_backend
+from shared.budget import Budget
 from shared.catalog import get_spec
-from shared.errors import InputError, MissingPackageError, WeightsError
-from shared.files import check_readable, check_unpacked, check_writable
+from shared.damage import said_as_damage
+from shared.errors import InputError, WeightsError
+from shared.files import check_readable, check_writable, open_plain
+from shared.hdf5 import Group, open_hdf5
 from shared.spec import ResNetSpec
 from shared.table import weight_shapes
-from shared.versions import install_command
+from shared.torch_files import read_torch
 from shared.weights import Arrays, fit, is_fused, read_metadata, read_safetensors, recognise, write_safetensors
+from shared.zips import Archive
 
 TORCH_SUFFIXES = (".pth", ".pt", ".th", ".tar", ".bin")
 READABLE = (*TORCH_SUFFIXES, ".safetensors", ".keras", ".h5")
@@ -73,98 +75,62 @@ def _rename(arrays: Mapping[str, Any], path: Path) -> Arrays:
     return renamed
 
 
-def _read_torch(path: Path) -> Arrays:
-    if zipfile.is_zipfile(path):
-        try:
-            with zipfile.ZipFile(path) as archive:
-                check_unpacked(path, sum(entry.file_size for entry in archive.infolist()))
-        except zipfile.BadZipFile as error:
-            raise WeightsError(f"{path} is damaged ({error})") from error
-    content = load_backend("torch").read_native(path)
-    for key in ("state_dict", "model", "model_state_dict", "net"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if not isinstance(content, Mapping):
-        raise WeightsError(f"{path} holds a {type(content).__name__}, not a state_dict")
-    strangers = [str(name) for name, value in content.items() if not hasattr(value, "detach")]
-    if strangers or not content:
-        raise WeightsError(f"{path} holds no state_dict: {', '.join(strangers[:5]) or 'it is empty'}")
-    arrays = {}
-    for name, tensor in content.items():
-        if str(tensor.dtype) in ("torch.bfloat16", "torch.float16"):
-            tensor = tensor.float()
-        arrays[str(name)] = tensor.detach().cpu().numpy()
-    return _rename(arrays, path)
-
-
-def _read_keras_layers(path: Path) -> tuple[str, dict[str, tuple[str, list[Any]]]]:
+def _read_keras_layers(path: Path, budget: Budget) -> tuple[str, dict[str, tuple[str, list[Any]]]]:
     """Return the model's name, and layer name -> (kind of layer, its arrays).
 
     Reads `.keras`, `.weights.h5` and Keras 2's `.h5` as what they are, HDF5 tables: no model is built and no
     code that the file might name is run.
     """
-    try:
-        import h5py
-    except ImportError as error:
-        raise MissingPackageError(
-            f"reading {path.name} needs h5py; install it with: {install_command('tf')}"
-        ) from error
-    try:
+    with open_plain(path) as stream:
+        source: BinaryIO = stream
         if path.suffix == ".keras":
-            with zipfile.ZipFile(path) as archive:
-                check_unpacked(path, archive.getinfo("model.weights.h5").file_size)
-                source: Any = io.BytesIO(archive.read("model.weights.h5"))
-        else:
-            source = path
-        with h5py.File(source, "r") as file:
-            sizes: list[int] = []
-            file.visititems(lambda _, entry: sizes.append(entry.nbytes) if isinstance(entry, h5py.Dataset) else None)
-            check_unpacked(path, sum(sizes))
-            if "layer_names" in file.attrs:
-                return "", _keras2_layers(file)
-            return str(file["vars"].attrs.get("name", "")), _keras3_layers(file)
-    except InputError:
-        raise
-    except (OSError, zipfile.BadZipFile, zlib.error, KeyError, ValueError, RuntimeError, TypeError, EOFError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(
-            f"{path} is no readable Keras file; it may be damaged or only half downloaded ({reason})"
-        ) from error
+            with said_as_damage(path, "Keras file"):
+                source = io.BytesIO(Archive(stream, budget).read("model.weights.h5"))
+        with open_hdf5(source, budget) as file:
+            names = file.texts("layer_names")
+            if names is not None:
+                return "", _keras2_layers(file, names)
+            return file.group("vars").text("name") or "", _keras3_layers(file.group("layers"))
 
 
-def _keras3_layers(file: Any) -> dict[str, tuple[str, list[Any]]]:
-    found = {}
-    for group_name, group in file["layers"].items():
-        values = group.get("vars", {})
-        if len(values) == 0:
+def _keras3_layers(layers: Group) -> dict[str, tuple[str, list[Any]]]:
+    found: dict[str, tuple[str, list[Any]]] = {}
+    for group_name in layers.names():
+        group = layers.group(group_name)
+        if "vars" not in group or len(values := group.group("vars")) == 0:
             continue
         kind = re.sub(r"_\d+$", "", group_name)
-        if "name" not in values.attrs:
-            raise ValueError(
-                "it does not name its layers: saved by an old Keras; save it again with Keras 3.12 or later"
+        name = values.text("name")
+        if name is None:
+            raise WeightsError(
+                f"{layers.file} does not name its layers: saved by an old Keras; save it again with Keras 3.12 or later"
             )
-        found[str(values.attrs["name"])] = (kind, [np.asarray(values[str(i)]) for i in range(len(values))])
+        _check_new(name, found, layers)
+        found[name] = (kind, [values.array(str(i)) for i in range(len(values))])
     return found
 
 
-def _keras2_layers(file: Any) -> dict[str, tuple[str, list[Any]]]:
+def _keras2_layers(file: Group, names: list[str]) -> dict[str, tuple[str, list[Any]]]:
     """The official ImageNet weights of `keras.applications` still come in this form."""
-
-    def text(value: Any) -> str:
-        return value.decode() if isinstance(value, bytes) else str(value)
-
-    found = {}
-    for layer in map(text, file.attrs["layer_names"]):
-        arrays = [np.asarray(file[layer][text(name)]) for name in file[layer].attrs["weight_names"]]
+    found: dict[str, tuple[str, list[Any]]] = {}
+    for layer in names:
+        group = file.group(layer)
+        arrays = [group.array(name) for name in group.texts("weight_names") or []]
         if arrays:
+            _check_new(layer, found, file)
             kind = {4: "conv2d", 2: "dense"}.get(arrays[0].ndim, "batch_normalization")
             found[layer] = (kind, arrays)
     return found
 
 
-def _read_keras(path: Path) -> tuple[str, Arrays]:
+def _check_new(name: str, found: Mapping[str, Any], group: Group) -> None:
+    if name in found:
+        raise WeightsError(f"{group.file} has two layers of the name {name}")
+
+
+def _read_keras(path: Path, budget: Budget) -> tuple[str, Arrays]:
     arrays = {}
-    model, layers = _read_keras_layers(path)
+    model, layers = _read_keras_layers(path, budget)
     for layer, (kind, values) in layers.items():
         if kind not in KERAS_VARIABLES or len(values) > len(KERAS_VARIABLES[kind]):
             raise WeightsError(
@@ -192,9 +158,9 @@ def read_weights(path: str | Path) -> ForeignWeights:
         if spec is None:
             arrays = _rename(arrays, path)
     elif path.suffix in TORCH_SUFFIXES:
-        arrays = _read_torch(path)
+        arrays = _rename(read_torch(path, Budget.for_file(path)), path)
     elif path.suffix in (".keras", ".h5"):
-        model, arrays = _read_keras(path)
+        model, arrays = _read_keras(path, Budget.for_file(path))
     else:
         raise InputError(f"{path} ends in {path.suffix or 'nothing'!r}; readable are {', '.join(READABLE)}")
     arrays = {name: array for name, array in arrays.items() if not name.endswith("num_batches_tracked")}
