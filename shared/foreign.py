@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,8 @@ from shared.catalog import get_spec
 from shared.damage import said_as_damage
 from shared.errors import InputError, WeightsError
 from shared.files import check_readable, check_writable, open_plain
-from shared.hdf5 import Group, open_hdf5
+from shared.hdf5 import Hdf5, open_hdf5
+from shared.printable import printable
 from shared.spec import ResNetSpec
 from shared.table import weight_shapes
 from shared.torch_files import read_torch
@@ -34,6 +36,8 @@ KERAS_VARIABLES = {
     "dense": (("weight", (1, 0)), ("bias", (0,))),
     "batch_normalization": (("weight", (0,)), ("bias", (0,)), ("running_mean", (0,)), ("running_var", (0,))),
 }
+#: What Keras 2 calls them, in the same order.
+KERAS2_ORDER = ("kernel", "gamma", "bias", "beta", "moving_mean", "moving_variance")
 #: Names that other people give to the layers: pattern -> canonical name.
 RENAMES = (
     (r"^module\.", ""),  # nn.DataParallel
@@ -81,51 +85,47 @@ def _read_keras_layers(path: Path, budget: Budget) -> tuple[str, dict[str, tuple
     Reads `.keras`, `.weights.h5` and Keras 2's `.h5` as what they are, HDF5 tables: no model is built and no
     code that the file might name is run.
     """
-    with open_plain(path) as stream:
-        source: BinaryIO = stream
-        if path.suffix == ".keras":
-            with said_as_damage(path, "Keras file"):
-                source = io.BytesIO(Archive(stream, budget).read("model.weights.h5"))
-        with open_hdf5(source, budget) as file:
-            names = file.texts("layer_names")
-            if names is not None:
-                return "", _keras2_layers(file, names)
-            return file.group("vars").text("name") or "", _keras3_layers(file.group("layers"))
+    with open_plain(path) as stream, said_as_damage(path, "Keras file"):
+        inside = path.suffix == ".keras"
+        file = open_hdf5(io.BytesIO(Archive(stream, budget).read("model.weights.h5")) if inside else stream, budget)
+        if file.keras2:
+            return "", _keras2_layers(file)
+        return file.names.get("vars", ""), _keras3_layers(file)
 
 
-def _keras3_layers(layers: Group) -> dict[str, tuple[str, list[Any]]]:
+def _keras3_layers(file: Hdf5) -> dict[str, tuple[str, list[Any]]]:
+    groups = Counter(match[1] for match in map(re.compile(r"layers/([^/]+)/vars/\d+").fullmatch, file.arrays) if match)
     found: dict[str, tuple[str, list[Any]]] = {}
-    for group_name in layers.names():
-        group = layers.group(group_name)
-        if "vars" not in group or len(values := group.group("vars")) == 0:
-            continue
-        kind = re.sub(r"_\d+$", "", group_name)
-        name = values.text("name")
+    for group, count in groups.items():
+        place = f"layers/{group}/vars"
+        name = file.names.get(place)
         if name is None:
             raise WeightsError(
-                f"{layers.file} does not name its layers: saved by an old Keras; save it again with Keras 3.12 or later"
+                f"{printable(file.budget.path)} does not name its layers: saved by an old Keras; save it again with "
+                "Keras 3.12 or later"
             )
-        _check_new(name, found, layers)
-        found[name] = (kind, [values.array(str(i)) for i in range(len(values))])
+        if name in found:
+            raise WeightsError(f"{printable(file.budget.path)} has two layers of the name {printable(name)}")
+        found[name] = (re.sub(r"_\d+$", "", group), [file.array(f"{place}/{number}") for number in range(count)])
     return found
 
 
-def _keras2_layers(file: Group, names: list[str]) -> dict[str, tuple[str, list[Any]]]:
+def _keras2_layers(file: Hdf5) -> dict[str, tuple[str, list[Any]]]:
     """The official ImageNet weights of `keras.applications` still come in this form."""
+    layers: dict[str, dict[str, str]] = {}
+    for place in file.arrays:
+        layer, *_, variable = place.split("/")
+        variable = variable.removesuffix(":0")
+        if variable not in KERAS2_ORDER:
+            raise WeightsError(
+                f"{printable(file.budget.path)} has an array {printable(place)}; no ResNet of ours has such a one"
+            )
+        layers.setdefault(layer, {})[variable] = place
     found: dict[str, tuple[str, list[Any]]] = {}
-    for layer in names:
-        group = file.group(layer)
-        arrays = [group.array(name) for name in group.texts("weight_names") or []]
-        if arrays:
-            _check_new(layer, found, file)
-            kind = {4: "conv2d", 2: "dense"}.get(arrays[0].ndim, "batch_normalization")
-            found[layer] = (kind, arrays)
+    for layer, places in layers.items():
+        arrays = [file.array(places[variable]) for variable in KERAS2_ORDER if variable in places]
+        found[layer] = ({4: "conv2d", 2: "dense"}.get(arrays[0].ndim, "batch_normalization"), arrays)
     return found
-
-
-def _check_new(name: str, found: Mapping[str, Any], group: Group) -> None:
-    if name in found:
-        raise WeightsError(f"{group.file} has two layers of the name {name}")
 
 
 def _read_keras(path: Path, budget: Budget) -> tuple[str, Arrays]:
