@@ -19,11 +19,14 @@ from shared import (
     cli_training,  # noqa: F401
 )
 from shared.errors import InputError, StoppedError, TrainingError
-from shared.terminal import PLAIN, Screen, app, console, emit, overrides
+from shared.printable import one_line, printable
+from shared.terminal import PLAIN, Screen, app, console, emit, overrides, say
 
 INTERRUPTED = 130
 MODELS_WIDTH = 110
 MOST_PROBLEMS = 8
+#: Characters of a line of `doctor`, in which other packages say why they do not start.
+MOST_FINDING = 2000
 TOO_MUCH = "out of memory; try smaller images, a smaller batch or fewer pictures"
 #: How PyTorch (on a CPU, on a GPU) and TensorFlow say it.
 OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "OOM when allocating")
@@ -255,7 +258,7 @@ def microscope(
     screen.print(f"[bold]{escape(seen.verdict)}[/]")
     if output is not None:
         seen.plot(output)
-        typer.echo(f"wrote {output}", err=True)
+        say(f"wrote {printable(output)}", error=True)
     if not seen.equal:
         raise typer.Exit(1)
 
@@ -273,11 +276,10 @@ def convert(
     from shared.table import count_parameters
 
     spec, others = convert_file(source, target, model)
-    typer.echo(f"wrote {target}: {spec.name}, {count_parameters(spec):,} parameters, {spec.num_classes} classes")
+    name = printable(spec.name)
+    say(f"wrote {printable(target)}: {name}, {count_parameters(spec):,} parameters, {spec.num_classes} classes")
     if others:
-        typer.echo(
-            f"the same shapes also fit {', '.join(others)}; if it is one of those, name it with --model", err=True
-        )
+        say(f"the same shapes also fit {', '.join(others)}; if it is one of those, name it with --model", error=True)
 
 
 @app.command()
@@ -374,7 +376,8 @@ def doctor() -> None:
     findings = []
     for finding in look():
         findings.append(finding)
-        screen.print(f"{marks[finding.state]} [bold]{finding.subject:<20}[/] {escape(finding.text)}")
+        text = escape(printable(finding.text, MOST_FINDING))
+        screen.print(f"{marks[finding.state]} [bold]{finding.subject:<20}[/] {text}")
     remedies = list(dict.fromkeys((f.remedy, f.state) for f in findings if f.remedy))
     if remedies:
         screen.print("\nTo add what is missing or mend what is broken:")
@@ -393,7 +396,7 @@ def doctor() -> None:
 
 def fail(text: str, code: int) -> NoReturn:
     """Print one line to standard error and stop. Of a long list of problems only the first are printed."""
-    parts = " ".join(text.split()).split("; ")
+    parts = one_line(text).split("; ")
     if len(parts) > MOST_PROBLEMS:
         parts = [*parts[:MOST_PROBLEMS], f"and {len(parts) - MOST_PROBLEMS} more"]
     print(f"Error: {'; '.join(parts)}", file=sys.stderr)

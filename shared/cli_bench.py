@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from shared.errors import InputError
+from shared.printable import printable
 from shared.terminal import app, console
 
 
@@ -55,6 +57,6 @@ def bench(
             rounds=rounds or (3 if quick else 5),
             seconds=seconds or (1.0 if quick else 2.0),
             output=output,
-            say=lambda text: status.update(text.replace("[", r"\[")),
-            show=lambda table: screen.print(table.to_rich() if hasattr(table, "to_rich") else table),
+            say=lambda text: status.update(escape(printable(text))),
+            show=lambda table: screen.print(table if isinstance(table, str) else table.to_rich(), markup=False),
         )

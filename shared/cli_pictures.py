@@ -9,7 +9,8 @@ import typer
 from rich.markup import escape
 
 from shared.errors import InputError
-from shared.terminal import Framework, app, console
+from shared.printable import one_line, printable, printable_list
+from shared.terminal import Framework, Screen, app, console, say
 
 WeightsHelp = "A file in any format that `convert` reads, or weights that ship: resnet20_cifar, resnet8_digits."
 Model = Annotated[str | None, typer.Option(help="Which network it is.", show_default="recognised")]
@@ -52,14 +53,12 @@ def evaluate(
     ] = None,
 ) -> None:
     """Classify known pictures with both twins: accuracy, and how many predictions differ. Exit code 1 if any does."""
-    from rich.console import Console
-
     from shared.backends import BACKENDS
     from shared.evaluate import evaluate as run
     from shared.progress import ReadingBar
 
     screen = console()
-    bar = ReadingBar(Console(stderr=True))
+    bar = ReadingBar(Screen(stderr=True))
     try:
         found = run(
             weights,
@@ -76,8 +75,9 @@ def evaluate(
         )
     finally:
         bar.close()
-    total, where = len(found.labels), str(pictures if pictures is not None else data)
-    screen.print(f"{found.spec.name} from {escape(weights)} on {total:,} pictures of {escape(where)}")
+    total, where = len(found.labels), printable(pictures if pictures is not None else data)
+    name = escape(printable(found.spec.name))
+    screen.print(f"{name} from {escape(printable(weights))} on {total:,} pictures of {escape(where)}")
     for name in found.logits:
         judged = found.score(name)
         screen.print(
@@ -85,7 +85,7 @@ def evaluate(
             f"loss {judged.loss:.4f}"
         )
     for note in found.notes:
-        screen.print(f"  {escape(note)}")
+        screen.print(f"  {escape(one_line(note))}")
     if len(found.logits) > 1:
         mark = "[green]✓[/]" if found.differing == 0 else "[bold red]✗[/]"
         screen.print(
@@ -117,17 +117,17 @@ def predict(
     shares = {name: found.probabilities(name) for name in found.logits}
     first = next(iter(shares.values()))
     for number, picture in enumerate(found.names):
-        screen.print(f"[bold]{escape(picture)}[/]")
+        screen.print(f"[bold]{escape(printable(picture))}[/]")
         table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 3, 0, 0))
         for index in first[number].argsort()[::-1][:top]:
             cells = [f"{BACKENDS[name][2]} {shares[name][number, index]:7.2%}" for name in shares]
-            table.add_row(f"  {escape(found.classes[index])}", *cells)
+            table.add_row(f"  {escape(printable(found.classes[index]))}", *cells)
         screen.print(table)
         if len({int(each[number].argmax()) for each in shares.values()}) > 1:
-            said = (f"{BACKENDS[name][2]}: {found.classes[shares[name][number].argmax()]}" for name in shares)
-            screen.print(f"  [bold red]✗[/] the twins differ: {escape(', '.join(said))}")
+            said = [f"{BACKENDS[name][2]}: {found.classes[shares[name][number].argmax()]}" for name in shares]
+            screen.print(f"  [bold red]✗[/] the twins differ: {escape(printable_list(said))}")
     for name, reason in found.skipped:
-        typer.echo(f"skipped {name}: {reason}", err=True)
+        say(f"skipped {printable(name)}: {one_line(reason)}", error=True)
     total = len(found.names)
     if len(found.logits) > 1:
         mark = "[green]✓[/]" if found.differing == 0 else "[bold red]✗[/]"

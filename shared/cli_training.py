@@ -12,7 +12,8 @@ import typer
 from rich.markup import escape
 
 from shared.errors import InputError, StoppedError
-from shared.terminal import Framework, app, console, overrides
+from shared.printable import printable, printable_list
+from shared.terminal import Framework, app, console, overrides, say
 
 if TYPE_CHECKING:
     from shared.recipe import Recipe
@@ -42,7 +43,7 @@ def recipes(
     from shared.recipe import RECIPES, get_recipe
 
     if name is not None:
-        typer.echo(get_recipe(name).to_toml(), nl=False)
+        say(get_recipe(name).to_toml())
         return
     screen = console()
     table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 1, 0))
@@ -216,7 +217,7 @@ def report(result: Any) -> None:
         shown = " and ".join(f"{value:.1e}" for value in differences)
         screen.print(f"same weights, same batches: the losses of the first steps differ by {shown}")
     files = sorted(path.name for path in result.folder.iterdir() if not path.name.startswith("tmp-"))
-    screen.print(f"in {result.folder}: {', '.join(files)}", markup=False)
+    screen.print(f"in {printable(result.folder)}: {printable_list(files)}", markup=False)
 
 
 class Experiment(StrEnum):
@@ -283,4 +284,4 @@ def experiment(
         points = 100 * (ordered[-1].train_error[-1] - ordered[0].train_error[-1])
         screen.print(f"training error of the deepest {text} network: {points:+.2f} points against the shallowest")
     files = f"{CURVES_CSV}, {GRADIENTS_CSV}, {FIGURE}"
-    screen.print(f"in {output}: {files}, and a run folder for each network", markup=False)
+    screen.print(f"in {printable(output)}: {files}, and a run folder for each network", markup=False)

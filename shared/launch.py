@@ -20,6 +20,7 @@ from types import FrameType
 from shared.backends import load_backend
 from shared.errors import InputError, LostProcessError, OtherProcessError, StoppedError, TrainingError
 from shared.files import check_temporary, write_text
+from shared.printable import printable
 from shared.run import holds_run
 from shared.subprocesses import child_environment, ending_words, python_command
 from shared.team import MOST_PROCESSES, place_of
@@ -31,7 +32,8 @@ OUTCOME = "RESNET_TWINS_OUTCOME"
 RESTARTS = 3
 #: How long the others may take to end once a process has died.
 GRACE_SECONDS = 30.0
-SHOWN_LINES = 40
+#: What is shown of its last words.
+SHOWN_LINES, MOST_LINE = 40, 2000
 ENDINGS = {"InputError": InputError, "TrainingError": TrainingError, "StoppedError": StoppedError}
 
 
@@ -185,9 +187,11 @@ class _Child:
 
     def show_errors(self) -> None:
         """Print the last lines that it wrote to standard error."""
-        lines = self.errors.read_text(encoding="utf-8", errors="replace").splitlines()
+        with self.errors.open("rb") as file:
+            file.seek(max(0, self.errors.stat().st_size - SHOWN_LINES * MOST_LINE))
+            lines = file.read().decode("utf-8", "replace").splitlines()
         for line in lines[-SHOWN_LINES:]:
-            print(line, file=sys.stderr)
+            print(printable(line.expandtabs(), MOST_LINE), file=sys.stderr)
 
 
 def _first_dead(children: list[_Child]) -> _Child | None:

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
 from shared.backends import BACKENDS
+from shared.printable import MOST_MESSAGE, one_line, printable
 from shared.run import Reporter, Run, epoch_means
 from shared.versions import install_command, is_installed
 
@@ -71,12 +72,12 @@ class Terminal(Reporter):
         self.name = BACKENDS[run.framework][2]
         recipe, data, spec = run.recipe, run.batches.data, run.spec
         self.console.print(
-            f"[bold]{self.name}[/]: {spec.name} on {escape(data.name)}, {len(run.batches.train):,} training and "
-            f"{len(data.test):,} test images of {spec.input_size}x{spec.input_size}; {run.total:,} steps of "
-            f"{recipe.batch_size}, {recipe.optimizer}, {recipe.precision}; files in {escape(str(run.folder))}"
+            f"[bold]{self.name}[/]: {spec.name} on {escape(printable(data.name))}, {len(run.batches.train):,} training "
+            f"and {len(data.test):,} test images of {spec.input_size}x{spec.input_size}; {run.total:,} steps of "
+            f"{recipe.batch_size}, {recipe.optimizer}, {recipe.precision}; files in {escape(printable(run.folder))}"
         )
         for note in data.notes:
-            self.console.print(f"  {note}", markup=False)
+            self.console.print(f"  {one_line(note)}", markup=False)
         if not is_installed("matplotlib"):
             self.console.print(
                 f"  no figures without matplotlib; install it with: {install_command('figures')}", markup=False
@@ -112,7 +113,7 @@ class Terminal(Reporter):
 
     def note(self, text: str) -> None:
         """Print it."""
-        self.console.print(text, markup=False)
+        self.console.print(printable(text, MOST_MESSAGE), markup=False)
 
     def ended(self, run: Run) -> None:
         """Take the bar away."""
@@ -124,7 +125,7 @@ class ReadingBar:
     """A bar for downloading and decoding data; it appears with the first news and goes with `close`."""
 
     def __init__(self, console: Console) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
         self.bar = Progress(*columns, console=console, transient=True)
         self.tasks: dict[str, Any] = {}
 
@@ -133,7 +134,7 @@ class ReadingBar:
         if not self.bar.live.is_started:
             self.bar.start()
         if what not in self.tasks:
-            self.tasks[what] = self.bar.add_task(what, total=total or None)
+            self.tasks[what] = self.bar.add_task(printable(what), total=total or None)
         self.bar.update(self.tasks[what], completed=done, total=total or None)
 
     def close(self) -> None:

@@ -9,9 +9,12 @@ import sys
 from dataclasses import dataclass
 
 from _resnet_twins import HOME
+from shared.printable import printable
 
 #: From here on Windows' exit codes are the names of crashes.
 WINDOWS_STATUS = 0xC0000000
+#: Characters that are kept of what a process says at its end.
+MOST_REASON = 2000
 
 
 def python_command(*arguments: str) -> list[str]:
@@ -78,6 +81,6 @@ def try_out(*arguments: str, seconds: float) -> Ended:
         return Ended(output=output)
     last = (errors.strip().splitlines() or [""])[-1].strip()
     if code == 1 and last:
-        return Ended(why=last)
+        return Ended(why=printable(last, MOST_REASON))
     # What stands on the screen after a crash was written before it, and says nothing about it.
     return Ended(why=ending_words(code), died=True, killed_by=max(0, -code))

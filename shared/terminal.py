@@ -5,14 +5,17 @@ from __future__ import annotations
 import codecs
 import os
 import sys
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
 from shared.files import write_text
+from shared.printable import printable
 
 app = typer.Typer(
     name="resnet-twins",
@@ -49,8 +52,24 @@ class Framework(StrEnum):
     both = "both"
 
 
+def only_prints(text: str) -> str:
+    """Return a text of several lines in which nothing but line ends moves the cursor.
+
+    The last line of defence: who prints a text that is not ours calls `printable`, which also limits its length.
+    """
+    return "\n".join(line if line.isprintable() else printable(line, len(line)) for line in text.split("\n"))
+
+
 class Screen(Console):
-    """A console that takes it calmly if whoever reads its output, like `head`, has seen enough."""
+    """A console that shows no control characters but its own.
+
+    And it takes it calmly if whoever reads its output, like `head`, has seen enough.
+    """
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Yield the pieces of what is to be shown, those of other people's texts cleaned."""
+        for piece in super().render(renderable, options):
+            yield piece if piece.control else Segment(only_prints(piece.text), piece.style)
 
     def on_broken_pipe(self) -> None:
         """Stop without an error."""
@@ -69,10 +88,15 @@ def overrides(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+def say(text: str, *, error: bool = False) -> None:
+    """Print lines as they are, to standard output or error, without their control characters."""
+    typer.echo(only_prints(text), nl=not text.endswith("\n"), err=error)
+
+
 def emit(text: str, output: Path | None) -> None:
     """Print `text`, or write it to `output`."""
     if output is None:
-        typer.echo(text, nl=not text.endswith("\n"))
+        say(text)
     else:
         write_text(output, text if text.endswith("\n") else text + "\n")
-        typer.echo(f"wrote {output}", err=True)
+        say(f"wrote {printable(output)}", error=True)

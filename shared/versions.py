@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import os
 import shlex
+import string
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -75,8 +77,20 @@ def pip_command(*arguments: str) -> str:
 
 
 def shell_line(words: Sequence[str]) -> str:
-    """Return a command as one types it: paths with spaces, quotes and the like in the quotes that the system wants."""
-    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
+    """Return a command as one types it: paths with spaces, quotes and the like in the quotes that the system wants.
+
+    It only prints, whatever is in a word, and still means the same when it is pasted.
+    """
+    return subprocess.list2cmdline(words) if sys.platform == "win32" else " ".join(map(_quoted, words))
+
+
+def _quoted(word: str) -> str:
+    """Quote a word for a shell; where signs in it do not print, or may be lost, in the way that spells out bytes."""
+    if word.isprintable() and "  " not in word and word == word.strip():
+        return shlex.quote(word)
+    kept = string.ascii_letters + string.digits + "/._-+=:,@%"
+    signs = (sign if sign in kept else "".join(f"\\x{byte:02x}" for byte in os.fsencode(sign)) for sign in word)
+    return f"$'{''.join(signs)}'"
 
 
 def twins_command(*words: str | Path) -> str:

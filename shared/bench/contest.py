@@ -23,6 +23,7 @@ from typing import IO, Any
 from shared.backends import missing_modules
 from shared.bench.images import images_for, save_images
 from shared.bench.races import MATRIX, Job, Race, ceilings, macs
+from shared.printable import printable
 from shared.subprocesses import child_environment, python_command
 
 Say = Callable[[str], None]
@@ -120,7 +121,7 @@ class Contestant:
         lines = [line.strip() for line in log.read().splitlines() if line.strip()]
         # Without the name of the exception's class, of which nobody has to know.
         last = re.sub(r"^[\w.]+(?:Error|Exception): ", "", lines[-1]) if lines else ""
-        return last[:300] or f"the process ended with exit code {self.process.returncode}"
+        return printable(last, 300) or f"the process ended with exit code {self.process.returncode}"
 
     def end(self) -> None:
         """End the process."""

@@ -26,7 +26,7 @@ from shared.bench.report import (
 from shared.bench.results import FILE, Results, read_results
 from shared.bench.starts import commands, imports, measure_starts
 from shared.errors import InputError
-from shared.files import write_text
+from shared.files import check_own, write_text
 from shared.run import command_line
 from shared.versions import is_installed
 
@@ -106,6 +106,8 @@ def _opened(output: Path | None, quick: bool) -> Results:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"the folder {output} cannot be made ({error.strerror}); choose another one") from error
+    for name in (FILE, PAGE, SPEED, GROWTH):
+        check_own(output / name)
     if not (output / FILE).exists():
         results.save(output)  # a folder that cannot be written is found out before anything is measured
         return results
@@ -116,6 +118,13 @@ def _opened(output: Path | None, quick: bool) -> Results:
             f"{output / FILE} is from another machine, other versions, or not from the same command (bench{how}: "
             f"{describe(old)}); choose a new folder"
         )
+    known = {race.name for race in races(quick=quick)}
+    try:
+        if not known >= {outcome.race.name for outcome in old.outcomes}:
+            raise ValueError("a race that is not ours")
+        to_markdown(old)  # numbers that cannot be shown now cannot be shown when everything is measured
+    except (ValueError, LookupError, ArithmeticError) as error:
+        raise InputError(f"{output / FILE} holds no results of this command ({error}); choose a new folder") from error
     old.date = results.date
     return old
 

@@ -16,6 +16,7 @@ from shared.bench.races import OURS
 from shared.bench.results import Results
 from shared.bench.starts import Start
 from shared.plots import BLUE, GREY, ORANGE, new_figure, save_figure
+from shared.printable import one_line, printable, printable_list
 
 SPEED, GROWTH = "speed.png", "growth.png"
 #: Backend -> colour, marker and line: different in grey as well.
@@ -26,13 +27,21 @@ LOOKS = {"torch": (ORANGE, "o", "-"), "tf": (BLUE, "s", "--")}
 class Table:
     """A title, the names of the columns, and rows of texts; the first column is text, the others are numbers.
 
-    notes: sentences that stand below, like why somebody is missing.
+    notes: sentences that stand below, like why somebody is missing. All texts are made fit to be shown: they may come
+    from a file that somebody else wrote, or from the words of another program.
     """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Clean the texts."""
+        for name in ("columns", "notes"):
+            object.__setattr__(self, name, tuple(one_line(text) for text in getattr(self, name)))
+        object.__setattr__(self, "title", one_line(self.title))
+        object.__setattr__(self, "rows", tuple(tuple(printable(cell, 400) for cell in row) for row in self.rows))
 
     def to_markdown(self) -> str:
         """Return the table as Markdown, without its title."""
@@ -187,15 +196,15 @@ def tables(results: Results) -> Iterator[tuple[str, Table]]:
 
 def describe(results: Results) -> str:
     """Return the machine, the versions and the ceiling, in words."""
-    versions = ", ".join(f"{name} {version}" for name, version in results.versions.items() if version)
+    versions = printable_list(f"{name} {version}" for name, version in results.versions.items() if version)
     ceiling = ", ".join(f"{speed:,.0f} GFLOP/s in {precision}" for precision, speed in results.ceiling.items())
     most = f" Products of large matrices, the ceiling: {ceiling}." if ceiling else ""
-    return f"{results.machine}; {versions}; {results.date}.{most}"
+    return f"{printable(results.machine)}; {versions}; {printable(results.date)}.{most}"
 
 
 def to_markdown(results: Results) -> str:
     """Return all that was found as a page of Markdown."""
-    parts = ["# Speed", describe(results), f"```sh\n{results.command}\n```"]
+    parts = ["# Speed", describe(results), f"```sh\n{one_line(results.command)}\n```"]
     for _, table in tables(results):
         parts += [f"## {table.title[0].upper()}{table.title[1:]}", table.to_markdown()]
     return "\n\n".join(parts) + "\n"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import time
-from dataclasses import asdict, dataclass, field
+import types
+import typing
+from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +17,14 @@ from shared.bench.profile import Profile
 from shared.bench.races import Contender, Job, Race
 from shared.bench.starts import Start
 from shared.errors import InputError
-from shared.files import check_readable, write_text
+from shared.files import check_readable, read_own, write_text
 from shared.machine import describe_machine
+from shared.printable import printable
 from shared.versions import installed_version
 
 FILE = "bench.json"
+#: Bytes that results may have: ours have 300,000.
+MOST = 20_000_000
 PACKAGES = ("torch", "torchvision", "tensorflow", "keras", "numpy")
 
 
@@ -64,12 +70,38 @@ def _outcome(table: dict[str, Any]) -> Outcome:
     )
 
 
+def check_types(value: Any, kind: Any) -> None:
+    """Raise `TypeError` if a value, and what is in it, is not what the fields of our classes say."""
+    inner = typing.get_args(kind)
+    if isinstance(kind, types.UnionType):
+        good = type(value) in inner
+    elif is_dataclass(kind):
+        for name, each in typing.get_type_hints(kind).items():
+            check_types(getattr(value, name), each)
+        return
+    elif typing.get_origin(kind) is dict:
+        good = isinstance(value, dict) and all(isinstance(name, str) for name in value)
+        for each in value.values() if good else ():
+            check_types(each, inner[1])
+    elif typing.get_origin(kind) in (list, tuple):
+        good = isinstance(value, list | tuple)
+        for each in value if good else ():
+            check_types(each, inner[0])
+    elif kind is float:
+        good = type(value) in (int, float) and 0 <= value < math.inf
+    else:
+        good = type(value) is kind
+    if not good:
+        raise TypeError(f"{printable(value, 50)} stands where {kind} belongs")
+
+
 def read_results(path: str | Path) -> Results:
     """Read what `Results.save` wrote. Raises `InputError` if the file is something else."""
     path = check_readable(path)
+    text = read_own(path, MOST)
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-        return Results(
+        table = json.loads(text.decode("utf-8"))
+        results = Results(
             **{
                 **table,
                 "outcomes": [_outcome(entry) for entry in table["outcomes"]],
@@ -81,5 +113,7 @@ def read_results(path: str | Path) -> Results:
                 "profiles": [Profile(**{**entry, "job": Job(**entry["job"])}) for entry in table["profiles"]],
             }
         )
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        check_types(results, Results)
+        return results
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError) as error:
         raise InputError(f"{path} holds no results of `resnet-twins bench` ({error}); choose another folder") from error

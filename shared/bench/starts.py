@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from shared.backends import missing_modules
+from shared.printable import printable
 from shared.subprocesses import child_environment, python_command
 
 EMPTY, TORCH, KERAS, FRAMEWORKS = "an empty Python process", "`import torch`", "`import keras`", "`import torch, keras`"
@@ -81,7 +82,8 @@ def measure_starts(starts: list[Start], *, runs: int, say: Callable[[str], None]
             done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
             passed = time.perf_counter() - began
             if done.returncode and "nope" not in start.arguments:
-                start.failed = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1][:300]
+                lines = done.stderr.strip().splitlines()
+                start.failed = printable(lines[-1] if lines else f"exit code {done.returncode}", 300)
                 start.seconds = []
             elif turn or runs == 1:
                 start.seconds.append(passed)
