@@ -45,6 +45,7 @@ class Processes(Team):
         how = "NCCL" if device.type == "cuda" else "gloo"
         super().__init__(place, f"DistributedDataParallel over {how}")
         self.device = device
+        self.norms_by_part = device.type == "cpu"
 
     def sum(self, values: np.ndarray) -> np.ndarray:
         """Return the sum of the values (n,) of all processes."""

@@ -226,7 +226,7 @@ def _batches(
         batches = Batches(
             data if data is not None else load(recipe, data_dir, progress if team.chief else None), recipe
         )
-        check_size(recipe, batches)
+        check_size(recipe, batches, recipe.batch_size // team.parts if team.norms_by_part else None)
         return batches
 
     # The chief first: what it has to download, the others on its machine then find.

@@ -15,8 +15,8 @@ from shared.backends import load_backend
 from shared.catalog import get_spec
 from shared.data import Dataset, Progress
 from shared.errors import InputError
-from shared.files import new_folders, write_text
-from shared.lock import only_one
+from shared.files import check_own, check_own_folder, new_folders, write_text
+from shared.lock import HOLDER, LOCK, only_one
 from shared.recipe import Recipe, get_recipe
 from shared.run import LAST, METRICS, Reporter, Run, Settings, epoch_means, holds_run, prepare_folder, read_about
 from shared.training import load, open_runs, resume, train
@@ -82,7 +82,10 @@ def degradation(
     if len(depths) < 2:
         raise InputError(f"--depths is {','.join(map(str, depths))}; wanted are two depths or more, like 20,56")
     names = {(kind, depth): network(kind, depth) for depth in depths for kind in KINDS}
+    for entry in (CURVES_CSV, GRADIENTS_CSV, FIGURE, LOCK, HOLDER):
+        check_own(folder / entry)
     for name in names.values():
+        check_own_folder(folder / name)
         if holds_run(folder / name):
             trained_by, about, _ = read_about(folder / name)
             if trained_by != get_recipe(recipe, [f"model={name}"]) or about["framework"] != framework:
@@ -117,13 +120,18 @@ def _curve(run: Run, kind: str, depth: int) -> Curve:
             f"{run.folder / METRICS} is missing or has no first rows, and the curves need every step; delete "
             f"{run.folder}, and that network is trained once more"
         )
+    train_error, test_error = (
+        [1 - value for value in epoch_means(run.rows, f"{split}_accuracy")[1]] for split in ("train", "test")
+    )
+    if len(train_error) != len(test_error):
+        raise InputError(f"{run.folder / METRICS} has not a test in every epoch, which the curves need")
     trained, _ = read_safetensors(run.folder / LAST)
     fresh = initial_weights(run.spec, run.recipe.seed)
     return Curve(
         kind=kind,
         depth=depth,
-        train_error=[1 - value for value in epoch_means(run.rows, "train_accuracy")[1]],
-        test_error=[1 - value for value in epoch_means(run.rows, "test_accuracy")[1]],
+        train_error=train_error,
+        test_error=test_error,
         gradients={"initial": gradient_norms(run, fresh), "trained": gradient_norms(run, trained)},
     )
 

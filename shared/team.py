@@ -150,6 +150,9 @@ class Team:
     the same calls in the same order: who waits alone waits long.
     """
 
+    #: Whether a BatchNorm sees the images of this process only, and not the whole batch.
+    norms_by_part = False
+
     def __init__(self, place: Place, strategy: str, parts: int = 0) -> None:
         self.rank, self.size, self.restarts = place.rank, place.size, place.restarts
         self.strategy_name = strategy

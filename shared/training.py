@@ -40,7 +40,7 @@ from shared.run import (
     write_about,
     write_missing_recipe,
 )
-from shared.table import activation_numbers, weight_shapes
+from shared.table import activation_numbers, layer_table, weight_shapes
 from shared.versions import is_installed, twins_command
 from shared.weights import fit
 
@@ -236,8 +236,11 @@ def load(recipe: Recipe, data_dir: str | Path | None, progress: Progress | None)
     )
 
 
-def check_size(recipe: Recipe, batches: Batches) -> None:
-    """Raise `InputError` if the images are too small for the network."""
+def check_size(recipe: Recipe, batches: Batches, together: int | None = None) -> None:
+    """Raise `InputError` if the images are too small for the network, or too large for any machine.
+
+    together: how many images a BatchNorm sees at once, if that is not the whole batch.
+    """
     size = batches.inputs.image_size
     try:
         get_spec(recipe.model, input_size=size)
@@ -253,6 +256,24 @@ def check_size(recipe: Recipe, batches: Batches) -> None:
             f"a batch of {recipe.batch_size} images of {size}x{size} pixels needs about {needed / 1e9:,.0f} GB in "
             f"{recipe.model}; make batch_size or image_size smaller"
         )
+    _check_norms(recipe, size, recipe.batch_size if together is None else together)
+
+
+def _check_norms(recipe: Recipe, size: int, images: int) -> None:
+    """Raise `InputError` if a BatchNorm would have one number for each channel: such a variance is no number."""
+    if images > 1 or recipe.freeze_norm:
+        return
+    for row in layer_table(get_spec(recipe.model), size):
+        if row.kind == "batch_norm" and row.output_shape[1:] == (1, 1):
+            whole = recipe.batch_size == 1
+            what = (
+                "batch_size is 1" if whole else f"batch_size is {recipe.batch_size}, so that each process has 1 image"
+            )
+            raise InputError(
+                f"{what}, and from images of {size}x{size} pixels {row.name} of {recipe.model} gets one pixel: a "
+                f"BatchNorm cannot learn from one number; make batch_size or image_size larger, or "
+                "--set freeze_norm=true"
+            )
 
 
 def _new_run(
