@@ -6,6 +6,7 @@ says of itself need not be believed.
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import BinaryIO
@@ -18,7 +19,25 @@ MOST_TIMES, SLACK = 20, 64_000_000
 MOST_MEMBERS = 1_000_000
 #: How long a reading may take, and how long for each further byte: slow disks read a million in a second.
 SECONDS, SECONDS_PER_BYTE = 120.0, 1e-6
+#: And how long for each picture, on average.
+SECONDS_A_PICTURE = 1.0
 PIECE = 1 << 20
+#: In bytes: what a computer is taken to have that does not say.
+USUAL_MEMORY = 8_000_000_000
+#: How much memory this process may use, where somebody limits it: a container, say.
+CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+
+
+def machine_memory() -> int:
+    """Return how many bytes of memory there are for this process."""
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows
+        memory = USUAL_MEMORY
+    try:
+        return min(memory, int(CGROUP_LIMIT.read_text()))
+    except (OSError, ValueError):  # another system, or "max": no limit
+        return memory
 
 
 class Budget:
@@ -44,6 +63,10 @@ class Budget:
             members=members,
             seconds=SECONDS + size * SECONDS_PER_BYTE,
         )
+
+    def allow_picture(self, size: int) -> None:
+        """Grant the time to read and decode one more picture, whose file has `size` bytes."""
+        self.seconds += SECONDS_A_PICTURE + size * SECONDS_PER_BYTE
 
     def take(self, size: int) -> None:
         """Spend `size` bytes, which are about to come out."""

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import os
 import struct
 import sys
-import tarfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import as_file, files
@@ -18,8 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.archives import TarReader, readable, unpacked
+from shared.budget import Budget
 from shared.download import Download, fetch
 from shared.errors import InputError
+from shared.files import open_plain
 from shared.pictures import decode, find_pictures
 from shared.spec import check_whole, nearest
 
@@ -116,14 +116,14 @@ def data_folders(data_dir: str | Path | None = None) -> list[Path]:
 def _find(names: Sequence[str], data_dir: str | Path | None) -> Path | None:
     for folder in data_folders(data_dir):
         for name in names:
-            if (folder / name).exists():
+            if os.path.exists(folder / name):  # noqa: PTH110
                 return folder / name
     return None
 
 
 def folder_path(path: str, data_dir: str | Path | None = None) -> Path:
     """Return where the folder or archive of `folder:PATH` lies: at `path` itself, or where data sets are looked for."""
-    place = Path(path) if Path(path).exists() else _find([path], data_dir)
+    place = Path(path) if os.path.exists(path) else _find([path], data_dir)  # noqa: PTH110 (which never raises)
     if place is None:
         raise InputError(f"folder:{path}: there is no such folder or archive, here or where data sets are looked for")
     return place
@@ -195,11 +195,8 @@ def read_idx(path: Path, sha256: str) -> NDArray[np.uint8]:
     for a file that is damaged, cut short or another one.
     """
     advice = f"delete it and it is downloaded anew, or put the right file there (SHA-256 of its content: {sha256})"
-    try:
-        with gzip.open(path) as file:
-            content = file.read(MOST_IDX_BYTES)
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path} is damaged or only half there ({error}); {advice}") from error
+    with open_plain(path) as file, readable(path, "damaged or only half there", advice):
+        content = unpacked(file, Budget.for_file(path)).read(MOST_IDX_BYTES)
     if hashlib.sha256(content).hexdigest() != sha256:
         raise InputError(f"{path} holds {len(content):,} bytes that are not those of Fashion-MNIST; {advice}")
     try:
@@ -258,25 +255,24 @@ def read_cifar_batch(content: bytes, where: str) -> Split:
 
 
 def _cifar_files(path: Path) -> Iterator[tuple[str, bytes]]:
+    missing = {*CIFAR_TRAIN, *CIFAR_TEST}
     if path.is_dir():
-        for name in (*CIFAR_TRAIN, *CIFAR_TEST):
-            if not (path / name).is_file():
+        for name in sorted(missing):
+            if not (path / name).exists():
                 raise InputError(f"{path} has no {name}; unpack the whole of {CIFAR_ARCHIVE} there")
-            with (path / name).open("rb") as file:
+            with open_plain(path / name) as file:
                 yield name, file.read(CIFAR_MOST)
         return
-    try:
-        with tarfile.open(path) as archive:
-            for name in (*CIFAR_TRAIN, *CIFAR_TEST):
-                stream = archive.extractfile(f"{CIFAR_FOLDER}/{name}")
-                if stream is None:
-                    raise KeyError(f"{name} is no plain file")
-                yield name, stream.read(CIFAR_MOST)
-    except (tarfile.TarError, OSError, EOFError, KeyError, zlib.error) as error:
-        raise InputError(
-            f"{path} is damaged or only half there ({error}); delete it and it is downloaded anew "
-            f"(SHA-256 of the right file: {CIFAR_SHA256})"
-        ) from error
+    advice = f"delete it and it is downloaded anew (SHA-256 of the right file: {CIFAR_SHA256})"
+    with open_plain(path) as file, readable(path, "damaged or only half there", advice):
+        for member in TarReader(file, Budget.for_file(path)):
+            folder, _, name = member.name.rpartition("/")
+            if folder.removeprefix("./") == CIFAR_FOLDER and name in missing and member.kind == "file":
+                missing.remove(name)
+                yield name, member.read(CIFAR_MOST)
+            if not missing:
+                return
+        raise ValueError(f"there is no {sorted(missing)[0]} in it")
 
 
 def _cifar(*, data_dir: str | Path | None, progress: Progress | None, **_: Any) -> Dataset:
@@ -314,26 +310,30 @@ def _folder(
     found = find_pictures(place)
     pixels = decode(found.pictures, image_size, default_size, channels, progress)
     classes = found.classes
-    labels = np.array([classes.index(picture.label) for picture in pixels.pictures], np.int64)
+    numbers = {name: number for number, name in enumerate(classes)}
+    labels = np.array([numbers[picture.label] for picture in pixels.pictures], np.int64)
+    counts = np.bincount(labels, minlength=len(classes))
+    members_of = np.split(labels.argsort(kind="stable"), counts.cumsum()[:-1])
     everything = Split(images=pixels.images, labels=labels)
     if found.has_splits:
         test = np.array([picture.split == "test" for picture in pixels.pictures])
     else:
         test = np.zeros(len(labels), bool)
         rng = np.random.default_rng([seed, 3])
-        for number in range(len(classes)):
-            members = rng.permutation(np.flatnonzero(labels == number))
+        for each in members_of:
+            members = rng.permutation(each)
             test[members[: max(1, round(HELD_OUT * len(members)))]] = True
+    in_test = np.bincount(labels[test], minlength=len(classes))
     for number, name in enumerate(classes):
-        for split, chosen in (("train", ~test), ("test", test)):
-            if not (chosen & (labels == number)).any():
+        for split, count in (("train", counts[number] - in_test[number]), ("test", in_test[number])):
+            if not count:
                 raise InputError(f"{place}: class {name!r} has no readable picture for {split}; it needs two or more")
     return Dataset(
         name=f"folder:{path}",
         train=everything.take(~test),
         test=everything.take(test),
         classes=classes,
-        notes=pixels.notes,
+        notes=found.notes + pixels.notes,
     )
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from shared.errors import InputError, MissingPackageError
-from shared.files import new_folders
+from shared.files import check_own, new_folders
 from shared.versions import install_command, is_installed
 
 CHUNK = 1 << 16
 TIMEOUT_S = 20
+#: No file that is fetched here has more bytes. A server that sends less than so many a second is given up in time.
+MOST_BYTES, LEAST_RATE, PATIENCE_S = 1_000_000_000, 500, 120
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,27 +46,58 @@ class _Resuming:
     def __call__(self, url: str, output_file: str, _pooch: Any) -> None:
         import requests
 
-        have = self.part.stat().st_size if self.part.exists() else 0
-        headers = {"Range": f"bytes={have}-"} if have else {}
+        have = self.part.stat().st_size if check_own(self.part, alone=True).exists() else 0
+        headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
         with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as answer:
             if have and answer.status_code == requests.codes.requested_range_not_satisfiable:
                 self.part.unlink()  # longer than the file itself: of no use
                 return self(url, output_file, _pooch)
             answer.raise_for_status()
-            if answer.status_code != requests.codes.partial_content:
-                have = 0
-            total = have + int(answer.headers.get("Content-Length", 0))
-            with self.part.open("ab" if have else "wb") as file:
-                for chunk in answer.iter_content(CHUNK):
-                    file.write(chunk)
-                    have += len(chunk)
-                    if self.progress:
-                        self.progress(f"downloading {self.wanted.path.name}", have, total)
-            if total and have < total:
-                raise requests.RequestException(f"the connection ended after {have:,} of {total:,} bytes")
+            self._receive(answer, have if answer.status_code == requests.codes.partial_content else 0)
         shutil.copyfile(self.part, output_file)
         self.part.unlink()
         return None
+
+    def _receive(self, answer: Any, have: int) -> None:
+        """Append what comes to the `have` bytes that are there; raise `RequestException` if it is too much or little."""
+        import requests
+
+        said = answer.headers.get("Content-Length", "")
+        total = have + (int(said) if said.isascii() and said.isdecimal() and len(said) < 20 else 0)
+        first, started = have, time.monotonic()
+        with _append(self.part, anew=not have) as file:
+            for piece in _pieces(answer):
+                have += len(piece)
+                seconds = time.monotonic() - started
+                if have > MOST_BYTES:
+                    raise requests.RequestException(f"it sends more than {MOST_BYTES:,} bytes, too much for this file")
+                if seconds > PATIENCE_S and have - first < seconds * LEAST_RATE:
+                    raise requests.RequestException(f"only {have - first:,} bytes came in {seconds:,.0f} seconds")
+                file.write(piece)
+                if self.progress:
+                    self.progress(f"downloading {self.wanted.path.name}", have, total)
+        if total and have < total:
+            raise requests.RequestException(f"the connection ended after {have:,} of {total:,} bytes")
+
+
+def _append(path: Path, *, anew: bool) -> BinaryIO:
+    """Open a plain file to write at its end. A link that came there meanwhile is an `OSError`."""
+    flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if anew else os.O_APPEND)
+    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    return os.fdopen(os.open(path, flags, 0o666), "ab")
+
+
+def _pieces(answer: Any) -> Iterator[bytes]:
+    """Yield what comes as soon as it comes, so that a slow server is noticed; nothing is unpacked."""
+    import requests
+    from urllib3.exceptions import HTTPError
+
+    read = getattr(answer.raw, "read1", answer.raw.read)  # urllib3 before 2.1 waits for a whole piece
+    try:
+        while piece := read(CHUNK, decode_content=False):
+            yield piece
+    except (HTTPError, OSError) as error:
+        raise requests.RequestException(f"the connection ended: {error}") from error
 
 
 def fetch(wanted: Download, progress: Callable[[str, int, int], None] | None = None) -> Path:
@@ -94,6 +129,8 @@ def fetch(wanted: Download, progress: Callable[[str, int, int], None] | None = N
         absent = isinstance(error, requests.ConnectionError | requests.Timeout)
         reason = "no connection to the server" if absent else str(error)
         raise InputError(f"cannot download ({reason[:160]}); wanted is {wanted}") from error
+    except InputError:
+        raise
     except ValueError as error:  # pooch's complaint about the hash
         raise InputError(f"what came from {wanted.url} is another file than expected; wanted is {wanted}") from error
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,25 +15,33 @@ from numpy.typing import NDArray
 
 from shared.backends import BACKENDS, check_installed, load_backend
 from shared.batches import Inputs, in_batches
+from shared.budget import Budget
 from shared.catalog import get_spec
 from shared.data import Progress, Split, load_data
 from shared.errors import InputError
+from shared.listing import folder_budget, list_folder
 from shared.pictures import (
     PICTURES,
     Picture,
+    also,
     check_pillow,
+    check_size,
     decode,
     find_pictures,
     open_picture,
     read_picture,
     to_square,
 )
+from shared.printable import printable, printable_list
 from shared.run import Score, score
 from shared.shipped import Trained, read_trained
 from shared.spec import ResNetSpec, check_whole
 
 #: Mean and standard deviation of the ImageNet training images by channel (R, G, B), which most checkpoints expect.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+#: Characters of a line of the list on standard input: no path is longer.
+MOST_LINE = 5000
 
 
 class Answers:
@@ -93,12 +102,16 @@ class Evaluation(Answers):
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction(Answers):
-    """The twins on pictures whose class nobody knows. `skipped` are (name, reason) of those that did not decode."""
+    """The twins on pictures whose class nobody knows.
+
+    `skipped` are (name, reason) of those that did not decode, `notes` say what of folders was left out.
+    """
 
     names: tuple[str, ...]
     classes: tuple[str, ...]
     logits: dict[str, NDArray[Any]]
     skipped: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...] = ()
 
 
 def ask(
@@ -161,7 +174,7 @@ def _labelled_pictures(
     chosen = [picture for picture in found.pictures if picture.split != "train"]
     decoded = decode(_spread(chosen, limit), inputs.image_size, inputs.image_size, channels, progress)
     labels = [picture.label for picture in decoded.pictures]
-    return decoded.images, labels, found.classes, decoded.notes
+    return decoded.images, labels, found.classes, found.notes + decoded.notes
 
 
 def _spread(entries: Sequence[Picture], limit: int | None) -> list[Picture]:
@@ -215,7 +228,8 @@ def evaluate(
     else:
         images, labels, classes, notes = _labelled_pictures(where, inputs, channels, limit, reading)
     order = _order_of_classes(trained, classes, where)
-    split = Split(images=images, labels=np.array([order.index(label) for label in labels], np.int64))
+    numbers = {name: number for number, name in enumerate(order)}
+    split = Split(images=images, labels=np.array([numbers[label] for label in labels], np.int64))
     return Evaluation(
         spec=trained.spec,
         classes=order,
@@ -231,31 +245,48 @@ def _order_of_classes(trained: Trained, classes: tuple[str, ...], where: str) ->
         raise InputError(f"{where} has {len(classes)} classes, but {trained.name} knows {trained.spec.num_classes}")
     stored = trained.inputs.classes if trained.inputs else classes
     if set(stored) != set(classes):
-        strangers = ", ".join(sorted(set(classes) - set(stored)))
+        strangers = printable_list(sorted(set(classes) - set(stored)))
         raise InputError(f"{where} has classes that {trained.name} does not know: {strangers}")
     return stored
 
 
-def picture_paths(names: Iterable[str]) -> Iterator[Path]:
-    """Yield the pictures that `names` stand for: files, all pictures below folders, and "-" for a list on stdin."""
+def picture_paths(names: Iterable[str], notes: list[str] | None = None) -> Iterator[Path]:
+    """Yield the pictures that `names` stand for: files, all pictures below folders, and "-" for a list on stdin.
+
+    `notes` get a line for each kind of entry of a folder that was left out. Raises `InputError` for a name that
+    stands for nothing.
+    """
+    budget = folder_budget("the list of pictures")
     for name in names:
-        if name == "-":
-            try:
-                lines = [line.rstrip("\n") for line in sys.stdin if line.strip()]
-            except UnicodeDecodeError as error:
-                raise InputError(f"the list on standard input is no {error.encoding} text: {error.reason}") from error
-            yield from picture_paths(line for line in lines if line != "-")
-            continue
-        path = Path(name)
-        if path.is_dir():
-            below = sorted(each for each in path.rglob("*") if each.suffix.lower() in PICTURES and each.is_file())
-            if not below:
-                raise InputError(f"the folder {path} holds no picture ({', '.join(PICTURES)})")
-            yield from below
-        elif path.exists():
-            yield path
-        else:
-            raise InputError(f"there is no picture {path}")
+        for each in _listed() if name == "-" else (name,):
+            yield from _below(each, budget, [] if notes is None else notes)
+
+
+def _listed() -> Iterator[str]:
+    """Yield the lines on standard input. No name of a file is as long as a line may be."""
+    try:
+        while line := sys.stdin.readline(MOST_LINE + 1):
+            if len(line) > MOST_LINE:
+                raise InputError(f"the list on standard input has a line of more than {MOST_LINE:,} characters")
+            if line.strip() and line != "-\n":
+                yield line.rstrip("\n")
+    except UnicodeDecodeError as error:
+        raise InputError(f"the list on standard input is no {error.encoding} text: {error.reason}") from error
+
+
+def _below(name: str, budget: Budget, notes: list[str]) -> Iterator[Path]:
+    budget.take_member()
+    path = Path(name)
+    if os.path.isdir(path):  # noqa: PTH112 (which is False for a name that is too long)
+        listing = list_folder(path, PICTURES, lambda each: read_picture(path / each), budget, hidden=True)
+        notes += [f"{printable(path)}: {note}" for note in listing.notes]
+        if not listing.files:
+            raise InputError(f"the folder {path} holds no picture ({', '.join(PICTURES)}){also(listing.notes)}")
+        yield from sorted(path / each for each in listing.files)
+    elif os.path.exists(path):  # noqa: PTH110
+        yield path
+    else:
+        raise InputError(f"there is no picture {printable(path)}")
 
 
 def predict(
@@ -272,25 +303,35 @@ def predict(
     frameworks = tuple(frameworks)
     check_installed(*frameworks)
     check_pillow()
-    paths = list(picture_paths(names))
+    notes: list[str] = []
+    paths = list(picture_paths(names, notes))
     trained = read_trained(weights, model)
-    inputs = inputs_of(trained)
-    good, arrays, skipped = [], [], []
+    inputs, channels = inputs_of(trained), trained.spec.in_channels
+    size = inputs.image_size
+    check_size(len(paths), size, channels)
+    images = np.empty((len(paths), size, size, channels), np.uint8)
+    good: list[str] = []
+    skipped = []
+    budget = Budget("the pictures", most_bytes=0)
     for path in paths:
+        budget.check_time()
         try:
-            picture = to_square(open_picture(read_picture(path), trained.spec.in_channels), inputs.image_size)
+            content = read_picture(path)
+            budget.allow_picture(len(content))
+            picture = to_square(open_picture(content, channels), size)
         except (ValueError, OSError) as error:
-            skipped.append((str(path), str(error)))
+            skipped.append((str(path), printable(error)))
             continue
-        arrays.append(np.asarray(picture, np.uint8).reshape(inputs.image_size, inputs.image_size, -1))
+        images[len(good)] = np.asarray(picture, np.uint8).reshape(size, size, channels)
         good.append(str(path))
     if not good:
-        reason = f"; the first, {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
+        reason = f"; the first, {printable(skipped[0][0])}: {skipped[0][1]}" if skipped else ""
         raise InputError(f"none of the {len(paths)} pictures can be read{reason}")
-    split = Split(images=np.stack(arrays), labels=np.zeros(len(arrays), np.int64))
+    split = Split(images=images[: len(good)], labels=np.zeros(len(good), np.int64))
     return Prediction(
         names=tuple(good),
         classes=inputs.classes,
         logits=ask(trained, split, inputs, frameworks),
         skipped=tuple(skipped),
+        notes=tuple(notes),
     )

@@ -12,13 +12,28 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import InputError
-from shared.files import check_readable
+from shared.files import check_readable, open_plain
+from shared.printable import printable, printable_list
 from shared.spec import nearest
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("constant", "step", "cosine", "one-cycle")
 PRECISIONS = ("float32", "bfloat16", "float16", "float64")
 NORMALIZATIONS = ("mean-std", "zero-one")
+#: Characters of a recipe's file, its dots (reading a key with n dots takes n * n steps), characters of a text in it.
+MOST_FILE, MOST_DOTS, MOST_TEXT = 100_000, 5000, 5000
+MOST_MILESTONES = 100
+TOO_LARGE = f"it has more than {MOST_FILE:,} bytes, or {MOST_DOTS:,} dots"
+#: Whole numbers from here on are none that any field takes; Python does not write out those with thousands of digits.
+LARGE = 10**18
+
+
+def _shown(value: Any) -> str:
+    """Return a value of somebody else's as Python writes it, if it can."""
+    try:
+        return printable(repr(value))
+    except (ValueError, RecursionError):
+        return f"a {type(value).__name__} that is too large to be shown"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,21 +87,27 @@ class Recipe:
             if field.name == "milestones" and isinstance(value, list | tuple):
                 object.__setattr__(self, "milestones", tuple(value))
             elif field.type == "float" and isinstance(value, int) and not isinstance(value, bool):
-                object.__setattr__(self, field.name, float(value))
+                if abs(value) < LARGE:
+                    object.__setattr__(self, field.name, float(value))
             elif type(value).__name__ != field.type:
-                raise InputError(f"recipe: {field.name} is {value!r}; allowed is a value of type {field.type}")
+                raise InputError(f"recipe: {field.name} is {_shown(value)}; allowed is a value of type {field.type}")
         if not re.fullmatch(r"[\w.-]+", self.name, re.ASCII):
-            raise InputError(f"recipe: name is {self.name!r}; allowed are letters, digits, and the signs . _ -")
-        for name in ("about", "data", "model"):
-            if not getattr(self, name).isprintable():
-                raise InputError(f"recipe: {name} is {getattr(self, name)!r}, which is no plain text")
+            raise InputError(f"recipe: name is {_shown(self.name)}; allowed are letters, digits, and the signs . _ -")
+        for name in ("name", "about", "data", "model"):
+            text = getattr(self, name)
+            if not text.isprintable() or len(text) > MOST_TEXT:
+                raise InputError(
+                    f"recipe: {name} is {_shown(text)}, which is no plain text of {MOST_TEXT:,} signs at most"
+                )
         for name, least, most in LIMITS:
             value = getattr(self, name)
-            if not (math.isfinite(value) and least <= value <= most):
-                raise InputError(f"recipe: {name} is {value!r}; allowed is {least:g} to {most:g}")
+            if not least <= value <= most:  # which no number is that is none
+                raise InputError(f"recipe: {name} is {_shown(value)}; allowed is {least:g} to {most:g}")
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
-                raise InputError(f"recipe: {name} is {getattr(self, name)!r}; allowed is one of {', '.join(allowed)}")
+                raise InputError(
+                    f"recipe: {name} is {_shown(getattr(self, name))}; allowed is one of {', '.join(allowed)}"
+                )
         if (self.epochs > 0) == (self.steps > 0):
             raise InputError(
                 f"recipe: epochs is {self.epochs} and steps is {self.steps}; one of them says how long, the other is 0"
@@ -94,8 +115,11 @@ class Recipe:
         numbers = all(isinstance(share, int | float) and 0 < share < 1 for share in self.milestones)
         if not numbers or list(self.milestones) != sorted(set(self.milestones)):
             raise InputError(
-                f"recipe: milestones are {list(self.milestones)}; wanted are growing shares of the run between 0 and 1"
+                f"recipe: milestones are {_shown(list(self.milestones))}; wanted are growing shares of the run between "
+                "0 and 1"
             )
+        if len(self.milestones) > MOST_MILESTONES:
+            raise InputError(f"recipe: there are {len(self.milestones):,} milestones; allowed are {MOST_MILESTONES}")
         if (self.schedule == "step") != bool(self.milestones):
             raise InputError(
                 f"recipe: schedule is {self.schedule} with milestones {list(self.milestones)}; "
@@ -321,20 +345,27 @@ def get_recipe(name: str | Recipe, changes: Iterable[str] = (), **fields_: Any) 
 def read_recipe(path: str | Path) -> Recipe:
     """Read a recipe from a TOML file, as a training run writes it. Raises `InputError` if it is none."""
     path = check_readable(path)
+    with open_plain(path) as file:
+        content = file.read(MOST_FILE + 1)
+    if len(content) > MOST_FILE:
+        raise InputError(f"{path} is no recipe: {TOO_LARGE}")
     try:
-        return parse_recipe(path.read_text(encoding="utf-8"), path)
+        return parse_recipe(content.decode("utf-8"), path)
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is no readable recipe: {error}") from error
 
 
 def parse_recipe(text: str, where: str | Path) -> Recipe:
     """Read a recipe from a TOML text that comes from `where`. Raises `InputError` if it is none."""
+    if len(text) > MOST_FILE or text.count(".") > MOST_DOTS:
+        raise InputError(f"{where} is no recipe: {TOO_LARGE}")
     try:
         table = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number with thousands of digits is no TOMLDecodeError
         raise InputError(f"{where} is no readable recipe: {error}") from error
     known = {field.name for field in fields(Recipe)}
     unknown = [key for key in table if key not in known]
     if unknown or "name" not in table:
-        raise InputError(f"{where} is no recipe: {'unknown ' + ', '.join(unknown) if unknown else 'it has no name'}")
+        reason = f"unknown {printable_list(unknown)}" if unknown else "it has no name"
+        raise InputError(f"{where} is no recipe: {reason}")
     return Recipe(**table)

@@ -793,8 +793,8 @@ def test_every_function_that_takes_a_model_was_handed_one_of_the_other_framework
         ("huge_header.png", "."),
         ("no_pixels.png", "."),
         ("cut.png", "."),
-        ("text.png", "cannot identify image file"),
-        ("empty.jpg", "cannot identify image file"),
+        ("text.png", "neither a JPEG nor a PNG"),
+        ("empty.jpg", "the file is empty"),
     ],
 )
 def test_a_picture_that_is_none_is_a_value_error_with_one_line(bad, name, words):
@@ -817,7 +817,7 @@ BOMBS = [
     ("predict {bad}/bomb.png --weights resnet8_digits", "none of the 1 pictures", (*needs_both, "PIL")),
     ("predict /dev/zero --weights resnet8_digits", "none of the 1 pictures", (*needs_both, "PIL")),
     ("evaluate resnet8_digits {bad}/bombs", "none of the 4 pictures", (*needs_both, "PIL")),
-    ("evaluate resnet8_digits {bad}/bomb.tar.gz", "unpacks to 3,000 MB", needs_both),
+    ("evaluate resnet8_digits {bad}/bomb.tar.gz", "unpacks to 12\\d MB or more", needs_both),
     ("convert {bad}/bomb.keras out.safetensors", "unpacks to 3,000 MB", ("h5py",)),
     ("convert {bad}/hollow.h5 out.safetensors", "unpacks to 4,000,000 MB", ("h5py",)),
     ("convert {bad}/bomb.pth out.safetensors", "unpacks to 3,000 MB", needs_torch),
