@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,10 +13,13 @@ from numpy.typing import NDArray
 
 from shared.data import Dataset, Split
 from shared.errors import InputError
+from shared.printable import printable
 from shared.recipe import Recipe
 
 Batch = tuple[NDArray[np.float32], NDArray[np.int64]]
 TEST_BATCH = 256
+#: What the inputs in a file may say: characters, pixels of an image, and how far a mean, std or 1 / std goes.
+MOST_INPUTS, MOST_PIXELS, MOST_SCALE = 4_000_000, 4096, 1e9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,18 +53,31 @@ class Inputs:
     def from_json(cls, text: str) -> Inputs:
         """Read what `to_json` wrote. Raises `InputError` if it is something else."""
         try:
+            if len(text) > MOST_INPUTS:
+                raise ValueError(f"they have {len(text):,} characters")
             table = json.loads(text)
             lists = {name: tuple(table[name]) for name in ("classes", "mean", "std")}
             inputs = cls(**{**table, **lists})
-            numbers = (*inputs.mean, *inputs.std)
-            sound = all(math.isfinite(value) for value in numbers) and min(inputs.std) > 0
-            sound = sound and all(isinstance(name, str) for name in inputs.classes)
-            sound = sound and 0 < inputs.image_size < 10_000 and 0 < inputs.highest < 256
-        except (ValueError, TypeError, KeyError) as error:
+            sound = all(isinstance(table[name], list) for name in lists) and _sound(inputs)
+        except (ArithmeticError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise InputError(f"the inputs stored with the weights cannot be read ({error})") from error
         if not sound:
-            raise InputError(f"the inputs stored with the weights cannot be right: {text[:200]}")
+            raise InputError(f"the inputs stored with the weights cannot be right: {printable(text)}")
         return inputs
+
+
+def _sound(inputs: Inputs) -> bool:
+    """Say whether inputs from a file are of the right types, and of sizes that can be meant."""
+    texts = (inputs.data, *inputs.classes)
+    numbers = (*inputs.mean, *inputs.std)
+    return (
+        all(isinstance(text, str) for text in texts)
+        and all(type(number) in (int, float) and abs(number) <= MOST_SCALE for number in numbers)
+        and min(inputs.std) >= 1 / MOST_SCALE
+        and type(inputs.image_size) is type(inputs.highest) is int
+        and 0 < inputs.image_size <= MOST_PIXELS
+        and 0 < inputs.highest < 256
+    )
 
 
 @functools.lru_cache(maxsize=16)

@@ -30,6 +30,9 @@ TORCH_SUFFIXES = (".pth", ".pt", ".th", ".tar", ".bin")
 READABLE = (*TORCH_SUFFIXES, ".safetensors", ".keras", ".h5")
 WRITABLE = (".safetensors", ".pth", ".keras", ".weights.h5")
 
+#: Of a pickle: a tensor takes about forty, and the deepest networks have tens of thousands of those.
+MOST_INSTRUCTIONS = 5_000_000
+
 #: What each kind of Keras layer stores, in order: canonical suffix and axes from Keras' to the canonical layout.
 KERAS_VARIABLES = {
     "conv2d": (("weight", (3, 2, 0, 1)), ("bias", (0,))),
@@ -61,7 +64,7 @@ def canonical_name(name: str) -> str:
     """Return the canonical name for an array that somebody else called `name`."""
     for pattern, better in RENAMES:
         name = re.sub(pattern, better, name)
-    match = re.match(r"^conv(\d)_block(\d+)_(\d)_(conv|bn)\.(\w+)$", name)
+    match = re.match(r"^conv(\d)_block(\d{1,4})_(\d)_(conv|bn)\.(\w+)$", name)
     if not match:
         return name
     stage, block, number, kind, suffix = match.groups()
@@ -74,7 +77,7 @@ def _rename(arrays: Mapping[str, Any], path: Path) -> Arrays:
     for name, array in arrays.items():
         better = canonical_name(name)
         if better in renamed:
-            raise WeightsError(f"{path} holds {better} twice, once as {name}")
+            raise WeightsError(f"{printable(path)} holds {printable(better)} twice, once as {printable(name)}")
         renamed[better] = array
     return renamed
 
@@ -134,15 +137,34 @@ def _read_keras(path: Path, budget: Budget) -> tuple[str, Arrays]:
     for layer, (kind, values) in layers.items():
         if kind not in KERAS_VARIABLES or len(values) > len(KERAS_VARIABLES[kind]):
             raise WeightsError(
-                f"{path} has a layer {layer} of kind {kind} with {len(values)} arrays: no ResNet of ours"
+                f"{printable(path)} has a layer {printable(layer)} of kind {printable(kind)} with {len(values)} "
+                "arrays: no ResNet of ours"
             )
         for value, (suffix, axes) in zip(values, KERAS_VARIABLES[kind], strict=False):
             if value.ndim != len(axes):
-                raise WeightsError(f"{path}: {layer}.{suffix} has {value.ndim} axes, {len(axes)} are expected")
+                raise WeightsError(
+                    f"{printable(path)}: {printable(layer)}.{suffix} has {value.ndim} axes, {len(axes)} are expected"
+                )
             arrays[f"{layer}.{suffix}"] = np.ascontiguousarray(np.transpose(value, axes))
     if not arrays:
-        raise WeightsError(f"{path} holds no layers with weights")
+        raise WeightsError(f"{printable(path)} holds no layers with weights")
     return model, _rename(arrays, path)
+
+
+def _check_ending(path: Path) -> None:
+    """Raise `WeightsError` if a file plainly is of another kind than its ending says."""
+    with open_plain(path) as stream:
+        head = stream.read(512)
+    kinds = [
+        ("an HDF5 file", (".h5",), head.startswith(b"\x89HDF\r\n\x1a\n")),
+        ("a ZIP archive, as PyTorch's .pth and .keras are", (*TORCH_SUFFIXES, ".keras"), head.startswith(b"PK\3\4")),
+        ("a .safetensors file", (".safetensors",), head[6:10] in (b'\0\0{"', b"\0\0{}")),
+        ("a tar archive, to be unpacked first", (), head[257:262] == b"ustar"),
+        ("packed with gzip, to be unpacked first", (), head.startswith(b"\x1f\x8b")),
+    ]
+    for what, endings, found in kinds:
+        if found and path.suffix in READABLE and path.suffix not in endings:
+            raise WeightsError(f"{printable(path)} is {what}, whatever its ending {path.suffix} says")
 
 
 def read_weights(path: str | Path) -> ForeignWeights:
@@ -152,17 +174,18 @@ def read_weights(path: str | Path) -> ForeignWeights:
     Keras' `.keras`, `.weights.h5` and `.h5`. Raises `WeightsError` if the file cannot be read.
     """
     path = check_readable(path)
+    _check_ending(path)
     spec, model = None, ""
     if path.suffix == ".safetensors":
         arrays, spec = read_safetensors(path)
         if spec is None:
             arrays = _rename(arrays, path)
     elif path.suffix in TORCH_SUFFIXES:
-        arrays = _rename(read_torch(path, Budget.for_file(path)), path)
+        arrays = _rename(read_torch(path, Budget.for_file(path, members=MOST_INSTRUCTIONS)), path)
     elif path.suffix in (".keras", ".h5"):
         model, arrays = _read_keras(path, Budget.for_file(path))
     else:
-        raise InputError(f"{path} ends in {path.suffix or 'nothing'!r}; readable are {', '.join(READABLE)}")
+        raise InputError(f"{printable(path)} ends in {path.suffix or 'nothing'!r}; readable are {', '.join(READABLE)}")
     arrays = {name: array for name, array in arrays.items() if not name.endswith("num_batches_tracked")}
     specs = [spec] if spec else recognise(arrays)
     named = [candidate for candidate in specs if candidate.name == model]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,13 @@ import numpy as np
 from shared.batches import Inputs
 from shared.errors import InputError, WeightsError
 from shared.foreign import choose_spec, read_weights
+from shared.printable import printable
 from shared.spec import ResNetSpec
-from shared.weights import Arrays, read_metadata
+from shared.weights import Arrays, check_seed, read_metadata
 
 ASSETS = Path(__file__).parent / "assets"
+#: A recipe and where it ran, in characters.
+MOST_TRAINING = 100_000
 #: Name -> what it tells apart.
 SHIPPED = {
     "resnet20_cifar": "CIFAR-10: airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck",
@@ -48,8 +52,10 @@ def weights_path(weights: str | Path) -> Path:
     if not isinstance(weights, str | Path):
         raise InputError(f"weights are a file or a name, not {weights!r}; those that ship are {', '.join(SHIPPED)}")
     path = Path(weights)
-    if not path.exists() and not path.suffix:
-        raise InputError(f"there is no file {path}, and no weights of that name ship; those are {', '.join(SHIPPED)}")
+    if not os.path.exists(path) and not path.suffix:  # noqa: PTH110 (it is False for a name that is too long)
+        raise InputError(
+            f"there is no file {printable(path)}, and no weights of that name ship; those are {', '.join(SHIPPED)}"
+        )
     return path
 
 
@@ -64,15 +70,27 @@ def read_trained(weights: str | Path, model: str | None = None) -> Trained:
     spoilt = [name for name, array in found.arrays.items() if not np.isfinite(array).all()]
     if spoilt:
         raise WeightsError(
-            f"{path}: {spoilt[0]} holds values that are not finite (nan or inf); nothing can be told by it"
+            f"{printable(path)}: {printable(spoilt[0])} holds values that are not finite (nan or inf); nothing can be "
+            "told by it"
         )
     metadata = read_metadata(path) if path.suffix == ".safetensors" else {}
     inputs = Inputs.from_json(metadata["inputs"]) if "inputs" in metadata else None
     if inputs and (len(inputs.classes) != spec.num_classes or len(inputs.mean) not in (1, spec.in_channels)):
         raise InputError(
-            f"{path}: the stored inputs have {len(inputs.classes)} classes, the network {spec.num_classes}"
+            f"{printable(path)}: the stored inputs have {len(inputs.classes)} classes and {len(inputs.mean)} means, "
+            f"the network {spec.num_classes} classes and {spec.in_channels} channels"
         )
-    seed = 0
-    with contextlib.suppress(ValueError, KeyError, TypeError):  # other people's metadata may hold anything
-        seed = int(tomllib.loads(json.loads(metadata["training"])["recipe"])["seed"])
+    if inputs:
+        spec.check_input_size(inputs.image_size)
+    seed = _seed(metadata.get("training", ""))
     return Trained(name=str(weights), arrays=found.arrays, spec=spec, inputs=inputs, seed=seed)
+
+
+def _seed(training: str) -> int:
+    """Return the seed in what a training wrote of itself, 0 where there is none: others may write anything there."""
+    with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        if len(training) <= MOST_TRAINING:
+            seed = tomllib.loads(json.loads(training)["recipe"])["seed"]
+            check_seed(seed)
+            return int(seed or 0)
+    return 0

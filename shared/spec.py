@@ -332,7 +332,15 @@ class ResNetSpec:
         """Build a spec from `to_dict`'s output; unknown or missing entries raise `InputError`."""
         if not isinstance(plain, Mapping):
             raise InputError(f"a spec is made from a dict, not from a {type(plain).__name__}")
-        values = dict(plain)
+        try:
+            return cls._from_values(dict(plain))
+        except InputError:
+            raise
+        except (ArithmeticError, RecursionError, TypeError, ValueError) as error:
+            raise InputError(f"a spec with values that cannot be right ({error})") from error
+
+    @classmethod
+    def _from_values(cls, values: dict[str, Any]) -> ResNetSpec:
         check_fields(values)
         missing = [name for name in ("name", "block", "depths") if name not in values]
         if missing:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.budget import Budget
 from shared.catalog import SPECS
+from shared.damage import said_as_damage
 from shared.errors import InputError, WeightsError
-from shared.files import check_readable, replacing
+from shared.files import check_readable, open_plain, replacing
+from shared.printable import printable, printable_list
 from shared.spec import ResNetSpec
 from shared.table import Shape, check_buildable, layer_table, weight_shapes
 
@@ -31,6 +35,10 @@ DTYPES = ("float32", "float64")
 FORMAT = "resnet-twins weights, version 2"
 HASH = "resnet_twins_sha256"
 HEAD = ("fc.weight", "fc.bias")
+#: What a header may hold: the deepest network that can be built has 32,000 arrays, with an optimizer's 100,000.
+MOST_HEADER, MOST_ARRAYS, MOST_SPEC = 32_000_000, 150_000, 100_000
+#: The dtypes of safetensors that NumPy has.
+NUMPY_DTYPES = {"F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL", "C64"}
 
 
 def check_dtype(dtype: str) -> None:
@@ -125,7 +133,7 @@ class LoadReport:
             ("of another shape", self.misshapen),
         ):
             if names:
-                parts.append(f"{len(names)} {label} ({', '.join(names)})")
+                parts.append(f"{len(names)} {label} ({printable_list(names)})")
         return "; ".join(parts)
 
 
@@ -237,25 +245,50 @@ def save_arrays(
         raise OSError(errno.EIO, str(error), str(path)) from error
 
 
+@contextmanager
+def _opened(path: str | Path) -> Iterator[Any]:
+    """Open a `.safetensors` file whose header is no longer than that of a network."""
+    from safetensors import SafetensorError, safe_open
+
+    path = check_readable(path)
+    with said_as_damage(path, ".safetensors file"), open_plain(path) as file:
+        length = int.from_bytes(file.read(8), "little")
+        arrays = file.read(min(length, MOST_HEADER)).count(b'"dtype"')
+        # A length beyond the end of the file is damage, which the library finds.
+        if MOST_HEADER < length < path.stat().st_size or arrays > MOST_ARRAYS:
+            raise WeightsError(
+                f"{printable(path)} is refused: its header has {length:,} bytes, {arrays:,} arrays or more; no network "
+                f"needs more than {MOST_HEADER:,} and {MOST_ARRAYS:,}"
+            )
+        try:
+            with safe_open(str(path), "numpy") as opened:
+                yield opened
+        except SafetensorError as error:
+            raise ValueError(str(error)) from error
+
+
 def read_arrays(path: str | Path) -> tuple[Arrays, dict[str, str]]:
     """Read a `.safetensors` file: its arrays and its texts. Raises `WeightsError` if it is damaged.
 
     Files of other programs carry no hash; one of ours without it has lost it.
     """
-    from safetensors import SafetensorError, safe_open
-
-    path = check_readable(path)
-    try:
-        with safe_open(str(path), "numpy") as file:
-            metadata = dict(file.metadata() or {})
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, TypeError, AttributeError, ValueError) as error:
-        raise WeightsError(
-            f"{path} is no readable .safetensors file; it may be damaged or only half downloaded ({error})"
-        ) from error
+    with _opened(path) as file:
+        metadata = dict(file.metadata() or {})
+        budget = Budget.for_file(path, members=MOST_ARRAYS)
+        arrays = {}
+        for name in file.keys():  # noqa: SIM118
+            budget.take_member()
+            dtype = file.get_slice(name).get_dtype()
+            if dtype not in NUMPY_DTYPES:
+                raise WeightsError(
+                    f"{printable(path)}: {printable(name)} holds numbers of type {printable(dtype)}, which NumPy does "
+                    "not know; save it as float32"
+                )
+            arrays[name] = file.get_tensor(name)
+            budget.take(arrays[name].nbytes)
     ours = metadata.get("format", "").startswith("resnet-twins") and not metadata["format"].endswith("version 1")
     if (ours or HASH in metadata) and metadata.get(HASH) != fingerprint(arrays, metadata):
-        raise WeightsError(f"{path} is damaged: its content has another SHA-256 than when it was written")
+        raise WeightsError(f"{printable(path)} is damaged: its content has another SHA-256 than when it was written")
     return arrays, metadata
 
 
@@ -265,20 +298,17 @@ def read_safetensors(path: str | Path) -> tuple[Arrays, ResNetSpec | None]:
     if "spec" not in metadata:
         return arrays, None
     try:
+        if len(metadata["spec"]) > MOST_SPEC:
+            raise ValueError(f"it has {len(metadata['spec']):,} characters")
         return arrays, ResNetSpec.from_dict(json.loads(metadata["spec"]))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise WeightsError(f"{path} carries a spec that cannot be read ({error})") from error
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"{printable(path)} carries a spec that cannot be read ({error})") from error
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
     """Return the texts in the metadata of a `.safetensors` file: "spec", "inputs", "training", ..."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(str(check_readable(path)), "numpy") as file:
-            return dict(file.metadata() or {})
-    except (SafetensorError, OSError, ValueError, TypeError) as error:
-        raise WeightsError(f"{path} is no readable .safetensors file ({error})") from error
+    with _opened(path) as file:
+        return dict(file.metadata() or {})
 
 
 def recognise(arrays: Mapping[str, NDArray[Any]]) -> list[ResNetSpec]:
