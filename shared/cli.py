@@ -371,7 +371,7 @@ def doctor() -> None:
     from shared.doctor import BAD, GOOD, NOTE
     from shared.doctor import examine as look
 
-    screen = Screen(width=shutil.get_terminal_size().columns, highlight=False, soft_wrap=True)
+    screen = Screen(width=shutil.get_terminal_size().columns, soft_wrap=True)
     marks = {GOOD: "[green]✓[/]", NOTE: "[yellow]–[/]", BAD: "[bold red]✗[/]"}
     findings = []
     for finding in look():

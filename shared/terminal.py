@@ -66,6 +66,10 @@ class Screen(Console):
     And it takes it calmly if whoever reads its output, like `head`, has seen enough.
     """
 
+    def __init__(self, **options: Any) -> None:
+        """Make one that also leaves numbers and `:names:` as they are, which rich would colour and replace."""
+        super().__init__(**{"highlight": False, "emoji": False, **options})
+
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Yield the pieces of what is to be shown, those of other people's texts cleaned."""
         for piece in super().render(renderable, options):
@@ -80,7 +84,7 @@ class Screen(Console):
 def console() -> Console:
     """Return a console as wide as the terminal; 125 characters where there is none, as in a pipe."""
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 125
-    return Screen(width=width, highlight=False)
+    return Screen(width=width)
 
 
 def overrides(**values: Any) -> dict[str, Any]:

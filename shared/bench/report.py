@@ -64,9 +64,9 @@ class Table:
             box=box.SIMPLE_HEAD,
             pad_edge=False,
         )
-        table.add_column(self.columns[0])
+        table.add_column(escape(self.columns[0]))
         for column in self.columns[1:]:
-            table.add_column(column, justify="right")
+            table.add_column(escape(column), justify="right")
         for row in self.rows:
             table.add_row(*(escape(cell.replace("`", "")) for cell in row))
         return table
