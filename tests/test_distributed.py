@@ -369,6 +369,17 @@ def test_the_parts_of_a_batch_are_the_batch(parts):
         np.testing.assert_array_equal(whole, np.concatenate(each))
 
 
+@pytest.mark.slow
+def test_a_part_of_one_image_of_which_one_pixel_is_left_is_refused_in_one_line(torch_twin, tmp_path):
+    one_pixel = ["--model", "resnet18", "--set", "image_size=32", "--set", "batch_size=2"]
+    command = command_line("torch", tmp_path / "run", *one_pixel)
+    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=LONG)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("Error: batch_size is 2, so that each process has 1 image, and from images of 32x32")
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
 # -- what they agree on
 
 

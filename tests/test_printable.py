@@ -181,7 +181,7 @@ def test_tables_of_a_benchmark_only_print(capsys):
 # -- the commands
 
 
-@pytest.mark.parametrize("text", [NASTY.replace("\x00", ""), LONG])
+@pytest.mark.parametrize("text", [NASTY.replace("\x00", ""), LONG], ids=["nasty", "long"])
 @pytest.mark.parametrize(
     "line",
     [
@@ -226,7 +226,9 @@ def test_whatever_is_typed_the_answer_only_prints(call, torch_twin, keras_twin, 
 
 
 @files_may_be_called_so
-@pytest.mark.parametrize("classes", [tuple(f"{NASTY}{number}" for number in range(10)), (LONG,) * 10])
+@pytest.mark.parametrize(
+    "classes", [tuple(f"{NASTY}{number}" for number in range(10)), (LONG,) * 10], ids=["nasty", "long"]
+)
 def test_classes_and_pictures_are_shown_so_that_they_only_print(call, torch_twin, tmp_path, classes):
     weights = weights_with_classes(tmp_path / f"{NAME}.safetensors", classes)
     picture(tmp_path / f"{NAME}1.png")

@@ -23,6 +23,7 @@ from safetensors.numpy import load_file
 
 from shared import run as run_module
 from shared.backends import BACKENDS, missing_modules
+from shared.batches import Batches
 from shared.catalog import get_spec
 from shared.data import load_data
 from shared.errors import InputError, TrainingError
@@ -30,7 +31,7 @@ from shared.experiment import degradation
 from shared.lock import HOLDER, LOCK, only_one
 from shared.recipe import get_recipe, read_recipe
 from shared.run import COLUMNS, Reporter, Settings, read_about, read_metrics, score
-from shared.training import open_runs, resume, train
+from shared.training import check_size, open_runs, resume, train
 from shared.weights import lively_weights, read_metadata
 from tests.conftest import ROOT
 
@@ -866,3 +867,59 @@ def test_figures_are_drawn_with_labels_and_units(trained):
 def test_a_plain_loop_fits_on_a_few_screens():
     for package in ("resnet_torch", "resnet_tf"):
         assert len((ROOT / package / "train.py").read_text().splitlines()) < 200
+
+
+# -- BatchNorm and a batch of one number for each channel
+
+ONE_PIXEL = ["steps=2", "batch_size=1", "model=resnet18", "image_size=32"]
+
+
+def test_a_batch_of_one_pixel_is_refused_with_the_same_line_by_both_before_anything_is_written(twin, tmp_path):
+    with pytest.raises(InputError) as told:
+        train(get_recipe("quick", ONE_PIXEL), framework=backend_name(twin), output=tmp_path / "run")
+    assert str(told.value) == (
+        "batch_size is 1, and from images of 32x32 pixels layer4.0.bn1 of resnet18 gets one pixel: a BatchNorm cannot "
+        "learn from one number; make batch_size or image_size larger, or --set freeze_norm=true"
+    )
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("changes", "together", "good"),
+    [
+        (["batch_size=1"], None, False),
+        (["batch_size=2"], None, True),
+        (["batch_size=2"], 1, False),
+        (["batch_size=4"], 2, True),
+        (["batch_size=1", "image_size=33"], None, True),
+        (["batch_size=1", "freeze_norm=true"], None, True),
+        (["batch_size=1", "model=resnet50"], None, False),
+        (["batch_size=1", "model=resnet20_cifar", "image_size=4"], None, False),
+        (["batch_size=1", "model=resnet20_cifar", "image_size=5"], None, True),
+        (["batch_size=1", "model=preact_resnet110_cifar", "image_size=4"], None, False),
+    ],
+)
+def test_a_batch_of_one_pixel_is_found_in_every_network(changes, together, good):
+    recipe = get_recipe("quick", [*ONE_PIXEL, *changes])
+    batches = Batches(load_data("digits"), recipe)
+    if good:
+        check_size(recipe, batches, together)
+    else:
+        with pytest.raises(InputError, match="gets one pixel: a BatchNorm cannot learn from one number") as told:
+            check_size(recipe, batches, together)
+        assert (together == 1) == ("batch_size is 2, so that each process has 1 image, and" in str(told.value))
+
+
+def test_a_run_with_such_a_batch_that_was_begun_elsewhere_is_refused_too(torch_twin, tmp_path):
+    """As the Keras twin began them before."""
+    train(get_recipe("quick", ["steps=3"]), output=tmp_path / "run", reporter=lambda: StopAt(1))
+    about = json.loads((tmp_path / "run" / "run.json").read_text())
+    recipe = get_recipe("quick", ["steps=3", "batch_size=1", "model=resnet20_cifar", "image_size=4"])
+    del about["sha256"]
+    (tmp_path / "run" / "run.json").write_text(json.dumps({**about, "recipe": recipe.to_toml()}))
+    for name in ("recipe.toml", "state.safetensors", "state.previous.safetensors", "metrics.csv"):
+        (tmp_path / "run" / name).unlink(missing_ok=True)
+    before = sorted(path.name for path in (tmp_path / "run").iterdir())
+    with pytest.raises(InputError, match="a BatchNorm cannot learn from one number"):
+        resume(tmp_path / "run")
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == before
