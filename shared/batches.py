@@ -72,6 +72,7 @@ def _sound(inputs: Inputs) -> bool:
     numbers = (*inputs.mean, *inputs.std)
     return (
         all(isinstance(text, str) for text in texts)
+        and len(inputs.mean) == len(inputs.std)
         and all(type(number) in (int, float) and abs(number) <= MOST_SCALE for number in numbers)
         and min(inputs.std) >= 1 / MOST_SCALE
         and type(inputs.image_size) is type(inputs.highest) is int
