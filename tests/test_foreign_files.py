@@ -879,3 +879,89 @@ def test_our_own_files_stay_as_they_are(tmp_path):
     write_safetensors(tmp_path / "x.safetensors", weights, TINY)
     found = read_weights(tmp_path / "x.safetensors")
     assert all(np.array_equal(found.arrays[each], weights[each]) for each in weights)
+
+
+# -- memory
+
+#: In bytes: what reading a file of a few megabytes may cost.
+MOST_MEMORY = 700_000_000
+GROWTH = (
+    "import resource, sys, numpy, safetensors.numpy; from shared.foreign import convert\n"
+    "def memory(): return int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]) * 1024\n"
+    "before = memory()\n"
+    "try: convert({path!r}, {path!r} + '.safetensors')\n"
+    "except ValueError as error: print(type(error).__name__, file=sys.stderr)\n"
+    "print(memory() - before, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)"
+)
+
+
+def many_members(path: Path) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for index in range(60_000):
+            archive.writestr(f"x/{index}", b"")
+    return path
+
+
+def long_text_in_every_entry(path: Path) -> Path:
+    import h5py
+
+    with h5py.File(path, "w", libver="latest") as file:
+        file.attrs["layer_names"] = ["x"]
+        values = file.create_group("layers/conv2d/vars")
+        values.attrs["name"] = ["x" * 4_000_000] + ["y"] * 3000
+    return path
+
+
+def many_groups(path: Path) -> Path:
+    import h5py
+
+    with h5py.File(path, "w", libver="latest") as file:
+        for index in range(20_000):
+            file.create_group(f"layers/{index}")
+    return path
+
+
+def one_array_under_many_names(path: Path) -> Path:
+    entries = {f"a{index}": tensor((2000, 2000), (2000, 1)) for index in range(400)}
+    return checkpoint(path, table(entries), {"data/1": b""}, zipfile.ZIP_DEFLATED)
+
+
+def packed_arrays(path: Path) -> Path:
+    entries = {f"a{index}": tensor((2500, 2500), (2500, 1), key=str(index)) for index in range(100)}
+    zeros = {f"data/{index}": bytes(25_000_000) for index in range(1, 100)}
+    return checkpoint(path, table(entries), zeros, zipfile.ZIP_DEFLATED)
+
+
+FILES: dict[str, Callable[[Path], Path]] = {
+    "dicts.pth": lambda path: checkpoint(path, b"}" * 5_000_000),
+    "lists.pth": lambda path: checkpoint(path, b"(" * 2_000_000 + b"l" * 2_000_000),
+    "tuples.pth": lambda path: checkpoint(path, b")" + b"\x85" * 4_000_000),
+    "memo.pth": lambda path: checkpoint(path, b"]" + b"\x94" * 5_000_000),
+    "copies.pth": lambda path: checkpoint(
+        path, b"](" + b"]" * 10**5 + b"eq\x00" + call("collections.OrderedDict", b"h\x00") * 10**4
+    ),
+    "numbers.pth": lambda path: checkpoint(path, b"](" + b"K\x01" * 2_500_000 + b"e"),
+    "members.pth": many_members,
+    "names.pth": one_array_under_many_names,
+    "packed.pth": packed_arrays,
+    "texts.h5": long_text_in_every_entry,
+    "groups.h5": many_groups,
+    "empty.safetensors": lambda path: safetensors(path, {str(index): EMPTY for index in range(70_000)}),
+    "texts.safetensors": lambda path: safetensors(path, {"__metadata__": {str(index): "" for index in range(400_000)}}),
+    "spec.safetensors": lambda path: safetensors(path, {"__metadata__": {"spec": "[" + "[]," * 10**6 + "1]"}}),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a process took at most since it started")
+@pytest.mark.parametrize("file", FILES)
+def test_a_small_file_takes_little_memory_and_time(run_python, tmp_path, file):
+    if file.endswith(".h5"):
+        pytest.importorskip("h5py", reason="h5py is not installed")
+    path = FILES[file](tmp_path / file)
+    assert path.stat().st_size < 12_000_000
+    started = time.monotonic()
+    result = run_python(GROWTH.format(path=str(path)))
+    assert result.stderr.split() in (["WeightsError"], ["InputError"]), result.stderr
+    assert max(map(int, result.stdout.split())) < MOST_MEMORY
+    assert time.monotonic() - started < 60
