@@ -128,6 +128,8 @@ def predict(
             screen.print(f"  [bold red]✗[/] the twins differ: {escape(printable_list(said))}")
     for name, reason in found.skipped:
         say(f"skipped {printable(name)}: {one_line(reason)}", error=True)
+    for note in found.notes:
+        screen.print(f"  {escape(note)}")
     total = len(found.names)
     if len(found.logits) > 1:
         mark = "[green]✓[/]" if found.differing == 0 else "[bold red]✗[/]"

@@ -59,7 +59,7 @@ class _Resuming:
         return None
 
     def _receive(self, answer: Any, have: int) -> None:
-        """Append what comes to the `have` bytes that are there; raise `RequestException` if it is too much or little."""
+        """Append what comes to the `have` bytes that are there; raise `RequestException` if it is too much."""
         import requests
 
         said = answer.headers.get("Content-Length", "")
