@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import gzip
 import hashlib
 import json
@@ -68,8 +69,9 @@ from shared.training import open_runs, resume  # noqa: E402
 from shared.versions import installed_version, is_installed  # noqa: E402
 from tests import fuzz_seeds, fuzz_spoil  # noqa: E402
 from tests.fuzz_seeds import CANARY, WAYS, Seeds, Stop  # noqa: E402
+from tests.fuzz_spoil import MOST  # noqa: E402
 
-#: What a reader may take above what a good file of its kind takes, in bytes.
+#: What a reader may take above what it began with, in bytes.
 MOST_MEMORY = 700_000_000
 #: Seconds of a processor, and seconds on the clock, after which an input counts as endless. A process of its own starts
 #: first, and the clock also runs while other programs have the processor.
@@ -222,8 +224,10 @@ def class_list(path: Path) -> list[np.ndarray]:
 
 def answer(path: Path) -> list[np.ndarray]:
     """What a student's process says."""
+    with path.open("rb") as file:
+        content = file.read(MOST)  # what comes through the pipe is counted there
     try:
-        wire.from_bytes(path.read_bytes())
+        wire.from_bytes(content)
     except wire.WireError as error:
         raise Refusal(str(error)) from error
     return []
@@ -399,14 +403,14 @@ KINDS: dict[str, Kind] = {
         make=one_file("safetensors", "a.safetensors"),
         read=checkpoint,
         argv=weights_argv,
-        share=10,
+        share=8,
     ),
     "pth": Kind(
         words="`.pth`: a zip of a pickle and of numbers",
         make=one_file("pth", "a.pth"),
         read=checkpoint,
         argv=weights_argv,
-        share=9,
+        share=7,
         needs=TORCH,
     ),
     "old-pth": Kind(
@@ -414,7 +418,7 @@ KINDS: dict[str, Kind] = {
         make=one_file("old pth", "a.pth"),
         read=checkpoint,
         argv=weights_argv,
-        share=8,
+        share=7,
         needs=TORCH,
     ),
     "tar": Kind(
@@ -422,7 +426,7 @@ KINDS: dict[str, Kind] = {
         make=one_file("tar", "a.tar"),
         read=checkpoint,
         argv=weights_argv,
-        share=6,
+        share=5,
         needs=TORCH,
     ),
     "keras": Kind(
@@ -430,7 +434,7 @@ KINDS: dict[str, Kind] = {
         make=one_file("keras", "a.keras", beside=True),
         read=checkpoint,
         argv=weights_argv,
-        share=4,
+        share=3,
         needs=H5PY,
     ),
     "weights-h5": Kind(
@@ -454,7 +458,7 @@ KINDS: dict[str, Kind] = {
         make=one_picture("png", ".png"),
         read=folder_of,
         argv=picture_argv,
-        share=8,
+        share=9,
         needs=PILLOW,
     ),
     "jpg": Kind(
@@ -462,7 +466,7 @@ KINDS: dict[str, Kind] = {
         make=one_picture("jpg", ".jpg"),
         read=folder_of,
         argv=picture_argv,
-        share=6,
+        share=8,
         needs=PILLOW,
     ),
     "stranger": Kind(
@@ -470,7 +474,7 @@ KINDS: dict[str, Kind] = {
         make=one_picture("other picture", ".png"),
         read=folder_of,
         argv=picture_argv,
-        share=3,
+        share=5,
         needs=PILLOW,
     ),
     "archive": Kind(
@@ -478,26 +482,26 @@ KINDS: dict[str, Kind] = {
         make=one_file("archive", "a.tar"),
         read=pictures,
         argv=archive_argv,
-        share=10,
+        share=9,
         needs=PILLOW,
     ),
-    "idx": Kind(words="IDX files of Fashion-MNIST, with the right hash", make=an_idx, read=fashion, share=2),
+    "idx": Kind(words="IDX files of Fashion-MNIST, with the right hash", make=an_idx, read=fashion, share=4),
     "cifar": Kind(words="CIFAR-10: one of its files", make=a_cifar, read=cifar, share=1),
     "cifar-archive": Kind(
         words="CIFAR-10: its archive, with few pictures in it",
         make=one_file("cifar archive", "cifar-10-binary.tar.gz", fixed=True),
         read=cifar,
-        share=1,
+        share=2,
     ),
     "recipe": Kind(
-        words="recipes (`.toml`)", make=one_file("recipe", "a.toml"), read=recipe, argv=recipe_argv, share=4
+        words="recipes (`.toml`)", make=one_file("recipe", "a.toml"), read=recipe, argv=recipe_argv, share=7
     ),
     "metrics": Kind(
         words="the curve of a run (`metrics.csv`)",
         make=a_run(METRICS),
         read=lambda path: metrics(path / METRICS),
         argv=run_argv,
-        share=2,
+        share=3,
         needs=TORCH,
     ),
     "run-json": Kind(
@@ -521,23 +525,23 @@ KINDS: dict[str, Kind] = {
         make=a_run(ABOUT, RECIPE, METRICS, STATE, PREVIOUS, BEST, LAST),
         read=run,
         argv=run_argv,
-        share=2,
+        share=3,
         needs=TORCH,
     ),
     "notebook": Kind(
-        words="submissions (`.ipynb`): read, and merged", make=one_file("notebook", "a1.ipynb"), read=notebook, share=6
+        words="submissions (`.ipynb`): read, and merged", make=one_file("notebook", "a1.ipynb"), read=notebook, share=8
     ),
     "verdict": Kind(
         words="verdicts (`.json`)",
         make=one_file("verdict", "verdicts/a1/ann.json"),
         read=verdict,
-        share=2,
+        share=4,
     ),
     "class-list": Kind(
-        words="class lists (`.csv`)", make=one_file("class list", "class.csv"), read=class_list, share=2
+        words="class lists (`.csv`)", make=one_file("class list", "class.csv"), read=class_list, share=4
     ),
     "answer": Kind(
-        words="answers of students' processes", make=one_file("answer", "answer", fixed=True), read=answer, share=4
+        words="answers of students' processes", make=one_file("answer", "answer", fixed=True), read=answer, share=6
     ),
 }
 
@@ -634,8 +638,8 @@ def judge(read: Callable[[Path], list[np.ndarray]], path: Path) -> tuple[str, st
 
 def limit(seconds: int, memory: int) -> None:
     """Bound what this process may take: memory, time, the size of a file, and no core."""
-    (size,) = re.findall(r"^VmSize:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
-    resource.setrlimit(resource.RLIMIT_AS, (int(size) * 1024 + memory,) * 2)
+    (size,) = re.findall(r"^VmData:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    resource.setrlimit(resource.RLIMIT_DATA, (int(size) * 1024 + memory,) * 2)  # a file that is mapped is no memory
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 2))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000_000,) * 2)
@@ -686,7 +690,7 @@ class Child:
             argv = kind.argv(self.path, self.campaign.seeds)
         if argv is not None:
             self.command(argv, writing)
-        limit(SECONDS, self.campaign.memory(self.name))
+        limit(SECONDS, MOST_MEMORY)
         said: list[str] = []
         sys.addaudithook(lambda event, about: said.append(event) if event in NEVER and not ours(about) else None)
         result, text, detail = judge(kind.read, self.path)
@@ -695,14 +699,13 @@ class Child:
         if said:
             result, text = BROKE, f"it does what no reader of a file does: {said[0]}"
         answer_ = {"route": READER, "result": result, "text": text[:2000], "detail": detail[-6000:]}
-        resource.setrlimit(resource.RLIMIT_AS, (resource.getrlimit(resource.RLIMIT_AS)[1],) * 2)
         os.write(writing, json.dumps(answer_).encode())
         os._exit(0)
 
     def command(self, argv: list[str], writing: int) -> None:
         """In the child: become the command. Does not return; its exit code and what it printed say how it went."""
         os.write(writing, json.dumps({"route": self.route}).encode())
-        limit(SECONDS_OF_COMMAND, self.campaign.memory(self.name) + 200_000_000)
+        limit(SECONDS_OF_COMMAND, MOST_MEMORY + 200_000_000)
         if self.route == PROCESS:
             os.environ["PYTHONPATH"] = str(ROOT)
             os.execv(sys.executable, [sys.executable, "-m", "shared.cli", *argv])
@@ -827,7 +830,6 @@ class Campaign:
     keep: Path | None = None
     figures: dict[str, Figures] = field(default_factory=dict)
     findings: dict[str, list[Outcome]] = field(default_factory=dict)
-    good: dict[str, int] = field(default_factory=dict)
     idle: int = 0
 
     def __post_init__(self) -> None:
@@ -847,6 +849,8 @@ class Campaign:
                 (folder / name).write_bytes(content)
             resume(folder)  # which also draws
         self.seeds.two_classes()
+        gc.collect()
+        gc.freeze()  # or each child copies whatever the collector looks at
         threads = len(list(Path("/proc/self/task").iterdir()))
         if threads != 1:
             raise RuntimeError(f"this process has {threads} threads, and one that forks may have one only")
@@ -854,10 +858,6 @@ class Campaign:
         if pid == 0:
             os._exit(0)
         self.idle = os.wait4(pid, 0)[2].ru_maxrss * 1024
-
-    def memory(self, name: str) -> int:
-        """Return how many bytes the reader of a kind may take: so much more than a good file needs."""
-        return MOST_MEMORY + self.good.get(name, 0)
 
     def order(self) -> Iterator[tuple[str, int]]:
         """Yield kind and number of the inputs without end; each hundred or so has every kind by its share."""

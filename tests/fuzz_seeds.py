@@ -693,6 +693,42 @@ def notebooks() -> list[bytes]:
     return [found[0], json.dumps(filled).encode(), json.dumps(filled, indent=1).encode(), *found]
 
 
+def spoil_notebook(content: bytes, rng: Random, other: bytes) -> bytes:
+    """Spoil a submission: its cells, their names, or what stands in them."""
+    if rng.random() < 0.6:
+        return spoil_json(content, rng, other)
+    notebook = json.loads(content)
+    cells = notebook["cells"]
+    at = rng.randrange(len(cells))
+    sources: tuple[Any, ...] = (
+        "### BEGIN HIDDEN TESTS\n" * 50_000,
+        "### BEGIN HIDDEN TESTS\n### END HIDDEN TESTS\n" * 20_000,
+    )
+    sources += (
+        "\n" * 1_000_000,
+        " " * 1_000_000,
+        ["x = 1\n"] * 100_000,
+        "a" * 1_000_000,
+        "é" * 100_000,
+        "\u202e# a\r# b\x1b[2J",
+    )
+    chance = rng.random()
+    if chance < 0.4:
+        cells[at]["source"] = rng.choice(sources)
+    elif chance < 0.55:
+        cells[at : at + 1] = [cells[at]] * rng.choice((2, 3000))
+    elif chance < 0.7:
+        rng.shuffle(cells)
+    elif chance < 0.85:
+        cells[at]["metadata"]["nbgrader"] = rng.choice(
+            ({"grade_id": cells[0].get("id"), "solution": True}, {"grade_id": "x" * 100_000}, {"grade_id": [1]}, [], 3)
+        )
+    else:
+        stream = {"output_type": "stream", "name": "stdout", "text": odd_text(rng)}
+        cells[at]["outputs"] = [stream] * rng.choice((1, 50_000 if len(stream["text"]) < 50 else 20))
+    return json.dumps(notebook).encode()
+
+
 def verdict() -> bytes:
     """Return a verdict as grading writes it."""
     part = {"title": "adds", "points": 2.0, "earned": 1.0, "reason": "2 + 2 is 4", "unsure": False}
@@ -791,25 +827,25 @@ class Seeds:
         return content if rng.randrange(1000) < AS_IT_IS else spoil(content, rng, rng.choice(good))
 
     def file(self, place: Path, name: str, kind: str, rng: Random, spoil: Spoiler, *, fixed: bool = False) -> Path:
-        """Write a spoilt file into `place`, and beside it the canaries; `fixed` keeps its name."""
+        """Write a spoilt file into `place`; a `fixed` one keeps its name and is a file."""
         chance = rng.randrange(1000)
         stem, dot, ending = name.partition(".")
         if chance < ODD_NAME and not fixed:
             odd = os.fsencode(to_bytes(odd_text(rng)).replace(b"\0", b"").replace(b"/", b"_")[:180])
             stem = os.fsdecode(odd).strip(". ") or stem
         path = place / f"{stem}{dot}{ending}"
-        put(path, self.spoilt(kind, rng, spoil), rng)
+        put(path, self.spoilt(kind, rng, spoil), rng, fixed=fixed)
         return path
 
 
-def put(path: Path, content: bytes, rng: Random) -> None:
+def put(path: Path, content: bytes, rng: Random, *, fixed: bool = False) -> None:
     """Write the input; sometimes it is huge, or something that is no plain file."""
     chance = rng.randrange(1000)
-    if chance < NO_FILE:
+    if chance < NO_FILE and not fixed:
         no_file(path, rng)
         return
     path.write_bytes(content)
-    if chance < NO_FILE + HUGE:
+    if NO_FILE <= chance < NO_FILE + HUGE:
         os.truncate(path, HUGE_SIZE)
 
 
@@ -891,7 +927,7 @@ WAYS: dict[str, Spoiler] = {
     "cifar archive": spoil_packed_tar,
     "recipe": spoil_recipe,
     "metrics": spoil_text,
-    "notebook": spoil_json,
+    "notebook": spoil_notebook,
     "verdict": spoil_json,
     "class list": spoil_text,
     "answer": spoil_answer,
