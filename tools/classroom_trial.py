@@ -1,4 +1,4 @@
-"""Grades a class of 30 that was made up: good work, half-right work, and every trick that we know of.
+"""Grades a class of 50 that was made up: good work, half-right work, and every trick that we know of.
 
     python tools/classroom_trial.py                 # prints what became of each, and how long it took
     python tools/classroom_trial.py --markdown      # the same as a table for docs/classroom.md
@@ -15,15 +15,17 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from shared.classroom import runner, wire
 from shared.classroom.course import CONFIG, OUR_COURSE, Course, grade, release
-from shared.classroom.grading import Verdict
+from shared.classroom.exam import exam
+from shared.classroom.folders import list_files, new_place, remove_tree
+from shared.classroom.grading import Verdict, run_hidden
 from shared.classroom.notebooks import find_tasks, read_notebook
 from shared.classroom.report import Line, collect
 from shared.classroom.sandbox import why_not
@@ -31,7 +33,8 @@ from shared.classroom.selftest import with_answers, wrong_answers
 from shared.files import write_text
 
 Notebook = dict[str, Any]
-CLASS_SIZE = 30
+CLASS_SIZE = 50
+SECRET = "TWINS_TRIAL_SECRET"  # a variable of whoever grades
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +121,68 @@ def forget_notebook(folder: Path, assignment: str) -> None:
 def link_gradebook(folder: Path, assignment: str) -> None:
     """Hands in a link to the gradebook, to be copied to where the notebook runs."""
     (folder / "data.bin").symlink_to(folder.parents[2] / "gradebook.db")
+
+
+def link_student(folder: Path, assignment: str) -> None:
+    """Hands in a link to the folder of somebody else."""
+    shutil.rmtree(folder.parent)
+    folder.parent.symlink_to("good")
+
+
+def link_solution(folder: Path, assignment: str) -> None:
+    """Hands in a hard link to the teacher's notebook."""
+    (folder / f"{assignment}.ipynb").unlink()
+    (folder / f"{assignment}.ipynb").hardlink_to(folder.parents[2] / "source" / assignment / f"{assignment}.ipynb")
+
+
+def hand_in_pipe(folder: Path, assignment: str) -> None:
+    """Hands in a pipe, from which reading would wait for ever."""
+    (folder / f"{assignment}.ipynb").unlink()
+    os.mkfifo(folder / f"{assignment}.ipynb")
+
+
+def dig_deep(folder: Path, assignment: str) -> None:
+    """Hands in folders in folders, 1,100 of them."""
+    here = os.open(folder, os.O_RDONLY)
+    for _ in range(1100):
+        os.mkdir("deep", dir_fd=here)
+        inner = os.open("deep", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = inner
+    os.close(here)
+
+
+def name_oddly(folder: Path, assignment: str) -> None:
+    """Hands in files whose names are no UTF-8, or would clear the teacher's screen."""
+    (folder / os.fsdecode(b"J\xf6rg.txt")).write_text("from a zip of Windows\n", encoding="utf-8")
+    (folder / "\x1b[2J\u202egpj.exe").symlink_to("nowhere")
+
+
+def shadow_random(folder: Path, assignment: str) -> None:
+    """Has a file of the name of a module of Python beside the notebook, and does not know it."""
+    (folder / "random.py").write_text("import math\nraise RuntimeError('this is mine')\n", encoding="utf-8")
+
+
+def date_back(folder: Path, assignment: str) -> None:
+    """Says itself when it was handed in."""
+    (folder / "timestamp.txt").write_text("2000-01-01 00:00:00 UTC", encoding="utf-8")
+
+
+def begin_hidden(notebook: Notebook, answer: str) -> None:
+    """Writes a line with which hidden tests begin, 60,000 times."""
+    find(notebook, answer)["source"] += "\n" + "### BEGIN HIDDEN TESTS\n" * 60_000
+
+
+def add_many_cells(notebook: Notebook, answer: str) -> None:
+    """Adds 900 cells that claim to be graded."""
+    for number in range(900):
+        marks = {"grade_id": f"\x1b[31mcell {number}", "grade": True, "points": 100}
+        notebook["cells"].append({"cell_type": "code", "metadata": {"nbgrader": marks}, "source": ""})
+
+
+def print_log(notebook: Notebook, answer: str) -> None:
+    """Prints what the answer has noted down, in a cell at the end."""
+    notebook["cells"].append({"cell_type": "code", "metadata": {}, "source": "print('SEEN', seen)", "outputs": []})
 
 
 EQUAL = """
@@ -224,6 +289,99 @@ with open("big", "wb") as stream:
         stream.write(bytes(100_000_000))
 def {name}(*arguments): return 7
 """
+ENVIRONMENT = """
+import glob, os
+seen = [os.environ.get("{secret}")]
+for path in glob.glob("/proc/*/environ") + glob.glob("/proc/*/task/*/environ"):
+    try:
+        seen += [path] if "{secret}" in open(path, errors="replace").read() else []
+    except OSError:
+        pass
+print("SEEN", [each for each in seen if each])
+{right}
+"""
+LOG = """
+import sys
+seen = []
+{right}
+right_answer = {name}
+def {name}(*arguments, **more):
+    frame = sys._getframe()
+    while frame and frame.f_code.co_filename != "<question>":
+        frame = frame.f_back
+    if frame:
+        seen.append(arguments)
+        print("SEEN", arguments)
+    return right_answer(*arguments, **more)
+"""
+TRACE = """
+import sys
+seen = []
+def watch(frame, event, argument):
+    if frame.f_code.co_filename == "<question>":
+        seen.append(repr(frame.f_locals))
+sys.settrace(watch)
+{right}
+"""
+SILENT = """
+import fcntl, os, sys, time
+wire = next(module for name, module in sys.modules.items() if name.endswith("_wire"))
+def {name}(*arguments):
+    done = wire.to_bytes({{"value": None, "error": None}})
+    for number in range(3, 64):
+        try:
+            if fcntl.fcntl(number, fcntl.F_GETFL) & os.O_WRONLY:
+                os.write(number, wire.LENGTH.pack(len(done)) + done)
+        except OSError:
+            pass
+    time.sleep(100_000)
+"""
+HIDDEN_FILES = """
+import os
+held = []
+for place in (".", "/tmp", "/dev/shm"):
+    stream = open(place + "/nameless", "wb")
+    os.unlink(place + "/nameless")
+    held.append(stream)
+    try:
+        for _ in range(100):
+            stream.write(bytes(10_000_000))
+            stream.flush()
+    except OSError as error:
+        print("no more:", error)
+def {name}(*arguments): return 7
+"""
+NAMELESS = """
+import os
+held = []
+def {name}(*arguments):
+    while True:
+        held.append(os.memfd_create("held"))
+        os.write(held[-1], bytes(100_000_000))
+"""
+DIG = """
+import os
+for _ in range(3000):
+    os.mkdir("deep")
+    os.chdir("deep")
+os.chmod(".", 0)
+os.chdir("/")
+{right}
+"""
+LONG_JSON = """
+def {name}(*arguments):
+    return [[1, [2, [3]]]] * 100_000
+"""
+LARGE = """
+import numpy as np
+def {name}(*arguments):
+    return np.zeros(10**9, dtype="uint8")
+"""
+TABLE = """
+known = {table}
+def {name}(*arguments):
+    return known.get(repr(list(arguments)), 7)
+"""
 
 CLASS = [
     Handed(name="good", what="right, nothing else", keeps=True),
@@ -276,6 +434,44 @@ CLASS = [
         name="network", what="sends to the computer that grades, and out", flag="look", code=NETWORK, needs_sandbox=True
     ),
     Handed(name="link", what="right, with a link to the gradebook", keeps=True, flag="look", folder=link_gradebook),
+    Handed(name="environment", what="looks for the teacher's variables", keeps=True, flag="look", code=ENVIRONMENT),
+    Handed(
+        name="linked student",
+        what="a link to the folder of another",
+        flag="failed",
+        loses_all=True,
+        folder=link_student,
+    ),
+    Handed(
+        name="linked solution", what="a hard link to the solution", flag="failed", loses_all=True, folder=link_solution
+    ),
+    Handed(name="pipe", what="a pipe instead of a notebook", flag="failed", loses_all=True, folder=hand_in_pipe),
+    Handed(name="deep", what="right, with 1,100 folders in each other", keeps=True, flag="look", folder=dig_deep),
+    Handed(name="odd names", what="right, with files of odd names", keeps=True, flag="look", folder=name_oddly),
+    Handed(name="random.py", what="right, with a random.py beside it", keeps=True, flag="look", folder=shadow_random),
+    Handed(name="timestamp", what="right, with a date of its own", keeps=True, flag="look", folder=date_back),
+    Handed(name="=1+1", what="right, of a student named like a formula", keeps=True),
+    Handed(name="begin hidden", what="right, and 60,000 beginnings of hidden tests", keeps=True, notebook=begin_hidden),
+    Handed(
+        name="900 cells", what="right, with 900 invented cells", keeps=True, flag="tampered", notebook=add_many_cells
+    ),
+    Handed(name="logs", what="right, prints what it was asked", keeps=True, flag="look", code=LOG, notebook=print_log),
+    Handed(
+        name="traces", what="right, traces what it was asked", keeps=True, flag="look", code=TRACE, notebook=print_log
+    ),
+    Handed(name="table", what="knows the answers to what others were asked", code=TABLE),
+    Handed(name="silent", what="says that it is done, and reads nothing more", flag="failed", code=SILENT),
+    Handed(
+        name="files without names",
+        what="fills all places with deleted files",
+        flag="failed",
+        code=HIDDEN_FILES,
+        needs_sandbox=True,
+    ),
+    Handed(name="memory without a name", what="fills memory files", code=NAMELESS, needs_sandbox=True),
+    Handed(name="digs", what="right, and makes 3,000 folders in each other", keeps=True, code=DIG, needs_sandbox=True),
+    Handed(name="long JSON", what="answers with millions of lists", code=LONG_JSON),
+    Handed(name="large", what="answers with a gigabyte", flag="failed", code=LARGE),
 ]
 
 
@@ -285,6 +481,7 @@ def hand_in(course: Course, assignment: str, answer: str, handed: Handed, port: 
     empty = read_notebook(course.release(assignment) / f"{assignment}.ipynb")
     right = find(source, answer)["source"]
     values = {"name": answer, "right": right, "course": course.folder, "assignment": assignment, "port": port}
+    values |= {"secret": SECRET, "table": asked_before(source, answer) if "{table}" in handed.code else ""}
     code = handed.code.format(**values) if handed.code else right
     notebook = with_answers(empty, source, {answer: code})
     if handed.notebook:
@@ -296,21 +493,41 @@ def hand_in(course: Course, assignment: str, answer: str, handed: Handed, port: 
         handed.folder(folder, assignment)
 
 
+def asked_before(source: Notebook, answer: str) -> dict[str, Any]:
+    """What one grading asks of the answer, and the right answers: what a student could have noted down."""
+    space: dict[str, Any] = {}
+    noted: dict[str, Any] = {}
+    for cell in source["cells"]:
+        if cell["cell_type"] == "code" and cell["metadata"]["nbgrader"]["solution"]:
+            exec(cell["source"], space)
+
+    def respond(text: str, function: str, inputs: dict[str, Any]) -> Any:
+        value = wire.from_bytes(wire.to_bytes(runner.answer(space, text, function, inputs)))
+        if inputs.get("function") == answer:
+            noted[repr(list(inputs["arguments"]))] = value
+        return value
+
+    hidden: dict[str, Any] = {}
+    for task in find_tasks(source):
+        exam.begin(respond, task.name, [1])
+        run_hidden(task, hidden)
+    return noted
+
+
 def teachers_files(course: Course) -> dict[str, str]:
     """A fingerprint of every file that grading must not change."""
-    kept = [path for name in ("source", "release", "submitted", CONFIG, "seed.txt") for path in [course.folder / name]]
-    files = [file for path in kept for file in (path.rglob("*") if path.is_dir() else [path])]
+    folders = [course.folder / "source", course.folder / "release", *(course.folder / "submitted").iterdir()]
+    files = [file for folder in folders if not folder.is_symlink() for file in list_files(folder).files.values()]
     return {
         str(file.relative_to(course.folder)): hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in files
-        if file.is_file() and not file.is_symlink()
+        for file in [*files, course.folder / CONFIG, course.folder / "seed.txt"]
     }
 
 
 def run_class(course: Course, assignment: str, answer: str, *, jobs: int | None = None) -> tuple[list[Outcome], float]:
     """Hands in the class and grades it in one run; returns what became of each, and the seconds.
 
-    The wrong answers of the assignment fill the class up to 30.
+    The wrong answers of the assignment fill the class up to 50.
     """
     import socket
 
@@ -341,11 +558,13 @@ def run_class(course: Course, assignment: str, answer: str, *, jobs: int | None 
             found.append(handed)
         course.seed()
         before_files = teachers_files(course)
+        os.environ[SECRET] = "only for the teacher"
         started = time.monotonic()
         verdicts = {v.student: v for v in grade(course, [assignment], jobs=jobs)}
         seconds = time.monotonic() - started
     finally:
         listener.close()
+        os.environ.pop(SECRET, None)
     changed = before_files != teachers_files(course)
     _, lines = collect(course, course.assignments([assignment])[0])
     by_name = {line.student: line for line in lines}
@@ -389,12 +608,15 @@ def main() -> int:
     parser.add_argument("--assignment", default="a1_shapes_and_parameters")
     parser.add_argument("--answer", default="same_padding", help="the answer into which tricks are planted")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="resnet-twins-class-") as place:
-        course = Course(Path(place).resolve())
+    place = new_place()
+    try:
+        course = Course(place.resolve())
         shutil.copyfile(OUR_COURSE / CONFIG, course.folder / CONFIG)
         shutil.copytree(OUR_COURSE / arguments.assignment, course.folder / arguments.assignment)
         release(course, [arguments.assignment])
         outcomes, seconds = run_class(course, arguments.assignment, arguments.answer)
+    finally:
+        remove_tree(place)
     if arguments.markdown:
         print("| student | what was handed in | points | told to the teacher |\n| --- | --- | ---: | --- |")
     for outcome in outcomes:

@@ -186,7 +186,7 @@ def _files(listing: Listing, release: Path, verdict: Verdict) -> dict[str, Path]
     own = {path.relative_to(release).as_posix(): path for path in release.rglob("*") if path.is_file()}
     found: dict[str, Path] = {}
     size = 0
-    verdict.look += listing.left_out
+    verdict.look += [line for line in listing.left_out if line not in verdict.failed]
     if "timestamp.txt" in listing.files:
         verdict.look.append("timestamp.txt was handed in; it says nothing: the course's times.csv does")
     for name, path in listing.files.items():
@@ -376,13 +376,11 @@ def judge(
             raise StudentError(printable(reply.get("error") if isinstance(reply, dict) else "unreadable", 1000))
         return reply["value"]
 
-    name = f"<hidden tests of {task.name}>"
-    linecache.cache[name] = (len(task.hidden), None, task.hidden.splitlines(keepends=True), name)
     exam.begin(respond, task.name, seed)
     mark = Mark(task=task.name, points=task.points, score=None)
     stopped = False
     try:
-        exec(compile(task.hidden + "\n", name, "exec"), space)
+        run_hidden(task, space)
     except StudentError as error:
         mark.note = str(error)
         stopped = True
@@ -401,6 +399,13 @@ def judge(
     else:
         mark.score = exam.score()
     return mark, died
+
+
+def run_hidden(task: Task, space: dict[str, Any]) -> None:
+    """Runs the hidden tests of a task, whose source `inspect` finds then: questions are sent as text."""
+    name = f"<hidden tests of {task.name}>"
+    linecache.cache[name] = (len(task.hidden), None, task.hidden.splitlines(keepends=True), name)
+    exec(compile(task.hidden + "\n", name, "exec"), space)
 
 
 def _show(merged: Cell, marks: dict[str, Mark], deadly: dict[int, str]) -> None:

@@ -26,6 +26,7 @@ FLAGS = {
     "look": "A person should look",
     "written": "Written answers wait for a mark",
 }
+MOST_REASONS = 40  # of one flag
 MOST_NOTES = 10_000  # characters of one student's notes
 #: The signs with which a formula begins, at the start of a cell or of what may be taken for one.
 FORMULA = re.compile(r"(^|[;,|] *)([=+@\t\r＝＋＠－-])")
@@ -137,12 +138,16 @@ def to_csv(assignment: Assignment, tasks: Sequence[Task], lines: Sequence[Line])
     writer.writerow(["assignment", "student", *names, "total", "of", "flags", "notes"])
     for line in lines:
         marks = [line.marks[task.name] for task in tasks]
-        notes = "; ".join(f"{flag}: {reason}" for flag, reasons in line.flags.items() for reason in shortened(reasons))
+        notes = "; ".join(f"{flag}: {reason}" for flag in line.flags for reason in _reasons(line, flag))
         total = "" if "missing" in line.flags else f"{line.total:g}"
         cells = [for_cell(line.student), *("" if mark is None else f"{mark:g}" for mark in marks), total]
         most = f"{sum(task.points for task in tasks):g}"
         writer.writerow([assignment.name, *cells, most, " ".join(line.flags), for_cell(notes, MOST_NOTES)])
     return stream.getvalue()
+
+
+def _reasons(line: Line, flag: str) -> list[str]:
+    return shortened(line.flags[flag], MOST_REASONS)
 
 
 def for_cell(text: str, most: int = MOST_NAME) -> str:
@@ -212,7 +217,7 @@ def _mark(mark: float | None) -> str:
 def _look(lines: Sequence[Line]) -> list[str]:
     parts = []
     for flag, meaning in FLAGS.items():
-        found = [(line.student, "; ".join(shortened(line.flags[flag]))) for line in lines if flag in line.flags]
+        found = [(line.student, "; ".join(_reasons(line, flag))) for line in lines if flag in line.flags]
         count = len(found)
         if flag in SHARED:  # nearly everybody has the same one
             reasons = dict.fromkeys(reason for _, reason in found)

@@ -142,6 +142,15 @@ def open_folder() -> None:
     sys.path[:] = [*first, "", *(path for path in sys.path if path not in first)]
 
 
+def respond(shell: Any, request: dict[str, Any]) -> dict[str, Any]:
+    """Does what is asked, and returns the reply."""
+    if request["do"] == "turn":
+        return {"turn": request["number"]}
+    if request["do"] == "cell":
+        return run_cell(shell, request["source"])
+    return {"value": answer(shell.user_ns, request["source"], request["function"], request["inputs"]), "error": None}
+
+
 def main() -> None:
     """Serves requests until the other side closes the pipe. A folder that is named is copied to this one first."""
     sys.path.pop(0)  # the folder of this file
@@ -160,12 +169,7 @@ def main() -> None:
     while (message := wire.receive(requests)) is not None:
         request = wire.from_bytes(message)
         try:
-            if request["do"] == "cell":
-                reply = run_cell(shell, request["source"])
-            else:
-                value = answer(shell.user_ns, request["source"], request["function"], request["inputs"])
-                reply = {"value": value, "error": None}
-            data = wire.to_bytes(reply)
+            data = wire.to_bytes(respond(shell, request))
         except BaseException as error:
             data = wire.to_bytes({"value": None, "outputs": [], "error": describe(error)})
         wire.send(replies, data)

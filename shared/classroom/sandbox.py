@@ -205,6 +205,7 @@ class Sandbox:
         self._hides = tuple(hides)
         self._files = files or {}
         self._why = ""
+        self._turn = 0
         self._stop = threading.Event()
         self._complaints: deque[bytes] = deque(maxlen=16)  # the last pieces of what it wrote to standard error
         self._started = time.monotonic()
@@ -297,16 +298,30 @@ class Sandbox:
         if self._why:
             raise DiedError(self._why)
         self._deadline = min(time.monotonic() + self.limits.cell_seconds, self._started + self.limits.seconds)
+        reply = self._exchange(request)
+        if not self._is_in_turn():
+            self._kill("answered out of turn")
+        if reason := self._why or self._too_much():  # asked here as well, not only when the watcher comes by
+            self._kill(reason)
+            raise DiedError(reason)
+        return wire.from_bytes(reply)
+
+    def _is_in_turn(self) -> bool:
+        """Whether the process is back: one that forges a reply goes on, or gives two, and this cell is to blame."""
+        self._turn += 1
+        reply = self._exchange({"do": "turn", "number": self._turn})
+        with contextlib.suppress(wire.WireError):
+            return bool(wire.from_bytes(reply) == {"turn": self._turn})
+        return False
+
+    def _exchange(self, request: dict[str, Any]) -> bytes:
+        """Sends a request and returns the bytes of the reply."""
         try:
             # A process that does not read blocks this line until the one who watches ends it.
             wire.send(self._process.stdin, wire.to_bytes(request))  # type: ignore[arg-type]
         except (OSError, ValueError):
             raise DiedError(self._reason()) from None
-        reply = self._receive()
-        if reason := self._why or self._too_much():  # asked here as well: the cell to blame is this one, not the next
-            self._kill(reason)
-            raise DiedError(reason)
-        return wire.from_bytes(reply)
+        return self._receive()
 
     def _receive(self) -> bytes:
         """One message before the deadline; the process is ended if it does not come."""
