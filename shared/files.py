@@ -14,8 +14,6 @@ from typing import BinaryIO
 
 from shared.errors import InputError, UnwritableError
 
-#: An archive may hold this many times its own bytes, and this many more.
-MOST_TIMES, SLACK = 20, 64_000_000
 #: What may stand where a plain file of ours belongs.
 KINDS = {stat.S_IFLNK: "a link", stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 #: How long a file's name may be: in bytes, on Windows in characters.
@@ -39,19 +37,6 @@ def check_readable(path: str | Path) -> Path:
     except OSError as error:  # a name that is too long, a folder that is closed
         raise InputError(f"{path} cannot be read ({error.strerror or error})") from error
     return path
-
-
-def check_unpacked(path: str | Path, size: int) -> None:
-    """Raise `InputError` if an archive says that its content has so many bytes more than itself that it is a bomb.
-
-    Pictures and weights hardly shrink: an honest archive unpacks to a little more than its own size.
-    """
-    most = SLACK + MOST_TIMES * Path(path).stat().st_size
-    if size > most:
-        raise InputError(
-            f"{path} unpacks to {size / 1e6:,.0f} MB or more, far more than a file of its size holds (at most "
-            f"{most / 1e6:,.0f} MB); it is damaged, or made to fill the memory"
-        )
 
 
 def check_writable(path: str | Path) -> Path:

@@ -20,8 +20,10 @@ OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("constant", "step", "cosine", "one-cycle")
 PRECISIONS = ("float32", "bfloat16", "float16", "float64")
 NORMALIZATIONS = ("mean-std", "zero-one")
-#: Characters of a recipe's file, its dots (reading a key with n dots takes n * n steps), characters of a text in it.
-MOST_FILE, MOST_DOTS, MOST_TEXT = 100_000, 5000, 5000
+#: Bytes of a recipe's file, and its dots: reading a key with n dots takes n * n steps.
+MOST_FILE, MOST_DOTS = 100_000, 6000
+#: Characters of its texts. `data` may be a path.
+LENGTHS = {"name": 200, "model": 200, "about": 1000, "data": 4200}
 MOST_MILESTONES = 100
 TOO_LARGE = f"it has more than {MOST_FILE:,} bytes, or {MOST_DOTS:,} dots"
 #: Whole numbers from here on are none that any field takes; Python does not write out those with thousands of digits.
@@ -93,11 +95,11 @@ class Recipe:
                 raise InputError(f"recipe: {field.name} is {_shown(value)}; allowed is a value of type {field.type}")
         if not re.fullmatch(r"[\w.-]+", self.name, re.ASCII):
             raise InputError(f"recipe: name is {_shown(self.name)}; allowed are letters, digits, and the signs . _ -")
-        for name in ("name", "about", "data", "model"):
+        for name, longest in LENGTHS.items():
             text = getattr(self, name)
-            if not text.isprintable() or len(text) > MOST_TEXT:
+            if not text.isprintable() or len(text) > longest:
                 raise InputError(
-                    f"recipe: {name} is {_shown(text)}, which is no plain text of {MOST_TEXT:,} signs at most"
+                    f"recipe: {name} is {_shown(text)}, which is no plain text of at most {longest:,} characters"
                 )
         for name, least, most in LIMITS:
             value = getattr(self, name)

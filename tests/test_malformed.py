@@ -99,6 +99,7 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # Pictures.
     bomb = png(50_000, 50_000, zeros(50_000 * 6251))
     assert 200_000 < len(bomb) < 1_200_000
+    sixteen = png(10_000, 10_000, zeros(10_000 * 20_001), depth=16)
     files = {
         "bomb.png": bomb,
         "huge_header.png": png(2**31 - 1, 2**31 - 1, b""),
@@ -107,6 +108,11 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "text.png": b"I am no picture\n",
         "empty.jpg": b"",
         "text.tar": b"I am no archive\n",
+        "postscript.png": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+        "web.jpg": b"<!DOCTYPE html><title>404</title>",
+        "dotted.toml": b"a." * 40_000 + b"a = 1",
+        "digits.toml": b'name = "x"\nseed = ' + b"9" * 50_000,
+        "escape.toml": b'"\\u001b[2J" = 1',
         "text.toml": b"I am no recipe\n",
         "binary.toml": bytes(range(128, 256)),
         "unknown.toml": b'name = "x"\nepoch = 3\n',
@@ -177,6 +183,15 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
     million = gzip.compress(bytes(10**6))
     (folder / "bomb.tar.gz").write_bytes(gzip.compress(info.tobuf()) + 3000 * million)
     (folder / "bomb.gz").write_bytes(3000 * million)
+    # A name of 1 GB, a table of names in names, a million empty members, a picture of 16 bits a pixel.
+    for kind, name in ((tarfile.GNUTYPE_LONGNAME, "longname.tar.gz"), (tarfile.XHDTYPE, "table.tar.gz")):
+        info = tarfile.TarInfo("x")
+        info.size, info.type = 10**9, kind
+        (folder / name).write_bytes(gzip.compress(info.tobuf(tarfile.GNU_FORMAT)) + 1000 * million)
+    (folder / "members.tar.gz").write_bytes(100 * gzip.compress(tarfile.TarInfo("a/1.png").tobuf() * 10_000))
+    for label in "ab":
+        (folder / "sixteen" / label).mkdir(parents=True)
+        (folder / "sixteen" / label / "1.png").write_bytes(sixteen)
     for name, inside in (("bomb.keras", "model.weights.h5"), ("bomb.pth", "archive/data/0")):
         with zipfile.ZipFile(folder / name, "w", zipfile.ZIP_DEFLATED) as pack:
             pack.writestr(inside, bytes(10**6))
@@ -273,6 +288,10 @@ COMMANDS: list[tuple[str, str, tuple[str, ...]]] = [
     ("recipes {bad}/binary.toml", "is no readable recipe", ()),
     ("recipes {bad}/deep.toml", "is no readable recipe", ()),
     ("recipes {bad}/unknown.toml", "unknown epoch", ()),
+    ("recipes {bad}/dotted.toml", "has more than 100,000 bytes, or 6,000 dots", ()),
+    ("recipes {bad}/digits.toml", "is no readable recipe", ()),
+    ("recipes {bad}/escape.toml", r"unknown \\x1b\[2J", ()),
+    ("recipes /dev/zero.toml", "there is no file", ()),
     ("recipes {bad}/nameless.toml", "it has no name", ()),
     ("recipes {bad}/types.toml", "epochs is 'many'", ()),
     ("train --recipe nope", "unknown recipe 'nope'", ()),
@@ -350,6 +369,8 @@ COMMANDS: list[tuple[str, str, tuple[str, ...]]] = [
     ("predict {bad}/text.png", "none of the 1 pictures can be read", (*needs_both, "PIL")),
     ("predict {bad}/cut.png", "none of the 1 pictures can be read", (*needs_both, "PIL")),
     ("predict {bad}/no_pixels.png", "none of the 1 pictures can be read", (*needs_both, "PIL")),
+    ("predict {bad}/postscript.png", "it is a PostScript file, whatever its name says", (*needs_both, "PIL")),
+    ("predict {bad}/web.jpg", "it is a web page, whatever its name says", (*needs_both, "PIL")),
     ("predict {bad}/empty.jpg", "none of the 1 pictures can be read", (*needs_both, "PIL")),
     ("predict {bad}/pictures/a/1.png --weights nope", "no weights of that name ship", (*needs_both, "PIL")),
     ("predict {bad}/pictures/a/1.png --top 0", "--top is 0", (*needs_both, "PIL")),
@@ -818,6 +839,10 @@ BOMBS = [
     ("predict /dev/zero --weights resnet8_digits", "none of the 1 pictures", (*needs_both, "PIL")),
     ("evaluate resnet8_digits {bad}/bombs", "none of the 4 pictures", (*needs_both, "PIL")),
     ("evaluate resnet8_digits {bad}/bomb.tar.gz", "unpacks to 12\\d MB or more", needs_both),
+    ("evaluate resnet8_digits {bad}/longname.tar.gz", "a name, or what is noted of a member", needs_both),
+    ("evaluate resnet8_digits {bad}/table.tar.gz", "a name, or what is noted of a member", needs_both),
+    ("evaluate resnet8_digits {bad}/members.tar.gz", "unpacks to", needs_both),
+    ("evaluate resnet8_digits {bad}/sixteen", "has 2 classes, but resnet8_digits knows 10", (*needs_both, "PIL")),
     ("convert {bad}/bomb.keras out.safetensors", "unpacks to 3,000 MB", ("h5py",)),
     ("convert {bad}/hollow.h5 out.safetensors", "unpacks to 4,000,000 MB", ("h5py",)),
     ("convert {bad}/bomb.pth out.safetensors", "unpacks to 3,000 MB", needs_torch),

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
+import time
 import tomllib
 
 import pytest
 
 from shared.catalog import get_spec
 from shared.errors import InputError
-from shared.recipe import RECIPES, Recipe, get_recipe, read_recipe
+from shared.recipe import LENGTHS, RECIPES, Recipe, get_recipe, read_recipe
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=list(RECIPES))
@@ -120,6 +122,81 @@ def test_unknown_recipes_and_broken_files_are_explained(tmp_path):
         broken.write_text(text)
         with pytest.raises(InputError, match=message):
             get_recipe(str(broken))
+
+
+START = 'name = "x"\nepochs = 3\n'
+FOREIGN = {
+    "a gigabyte": (lambda: "#" * 10**6, "has more than 100,000 bytes"),
+    "a key of 50,000 parts": (lambda: "a." * 49_000 + "a = 1", "6,000 dots"),
+    "a key of 4,000 parts": (lambda: "a." * 4000 + "a = 1", "unknown a"),
+    "tables in tables": (lambda: "".join(f"[{'a.' * 900}b{number}]\n" for number in range(5)), "unknown a"),
+    "brackets": (lambda: "name = " + "[" * 90_000, "no readable recipe"),
+    "braces": (lambda: "name = " + "{a=" * 30_000, "no readable recipe"),
+    "50,000 digits": (lambda: f"{START}seed = {'9' * 50_000}", "no readable recipe: Exceeds the limit"),
+    "a number that Python does not write": (lambda: f"{START}seed = 0x{'f' * 90_000}", "too large to be shown"),
+    "a share that is no float": (lambda: f"{START}gamma = 0x{'f' * 90_000}", "too large to be shown"),
+    "400 digits": (lambda: f"{START}gamma = -{'9' * 400}", "allowed is 1e-06 to 1"),
+    "milestones that are no floats": (lambda: f"{START}milestones = [0x{'f' * 9000}]", "too large to be shown"),
+    "milestones in milestones": (lambda: f"{START}milestones = {'[' * 300}{']' * 300}", "milestones are"),
+    "many milestones": (
+        lambda: f"{START}schedule = 'step'\nmilestones = {[number / 999 for number in range(1, 999)]}",
+        "998 milestones; allowed are 100",
+    ),
+    "nan": (lambda: f"{START}learning_rate = nan", "learning_rate is nan"),
+    "nan among the milestones": (lambda: f"{START}milestones = [nan]", "milestones are"),
+    "infinite": (lambda: f"{START}weight_decay = inf", "weight_decay is inf"),
+    "a date": (lambda: "name = 1979-05-27T07:32:00Z", "allowed is a value of type str"),
+    "an escape in the name": (lambda: 'name = "\\u001b[31m"\nepochs = 3', "name is"),
+    "an escape in a field": (lambda: '"\\u001b[31m" = 3', r"unknown \\x1b"),
+    "an escape in a text": (lambda: f'{START}about = "\\u202e"', "no plain text"),
+    "a long text": (lambda: f'{START}about = "{"x" * 6000}"', "at most 1,000 characters"),
+    "thousands of fields": (lambda: "".join(f"k{number} = 1\n" for number in range(9000)), "k0, .* and 8,980 more"),
+    "the same field again": (lambda: "a = 1\n" * 16_000, "no readable recipe"),
+}
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+def test_a_recipe_of_somebody_else_is_answered_quickly_with_one_line(tmp_path, what):
+    make, words = FOREIGN[what]
+    (tmp_path / "r.toml").write_text(make(), encoding="utf-8")
+    started = time.monotonic()
+    with pytest.raises(InputError, match=words) as caught:
+        get_recipe(str(tmp_path / "r.toml"))
+    assert time.monotonic() - started < 10
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 6000
+
+
+def test_a_recipe_is_read_no_further_than_a_recipe_is_long(tmp_path):
+    import tracemalloc
+
+    with (tmp_path / "r.toml").open("wb") as file:
+        file.truncate(10**9)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match="has more than 100,000 bytes"):
+            read_recipe(tmp_path / "r.toml")
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_a_recipe_that_is_a_pipe_or_a_device_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "r.toml")
+    (tmp_path / "zero.toml").symlink_to("/dev/zero")
+    for name in ("r.toml", "zero.toml"):
+        with pytest.raises(InputError, match="is no plain file"):
+            get_recipe(str(tmp_path / name))
+
+
+def test_the_longest_recipe_that_is_allowed_survives_its_file(tmp_path):
+    milestones = tuple(number / 101 for number in range(1, 101))
+    for sign in (".", "\u4f60", '"', "\\", "\U0001f600"):
+        texts = {name: sign * most for name, most in LENGTHS.items()} | {"name": "." * 200}
+        recipe = Recipe(**texts, epochs=1, schedule="step", milestones=milestones)
+        (tmp_path / "r.toml").write_text(recipe.to_toml(), encoding="utf-8")
+        assert read_recipe(tmp_path / "r.toml") == recipe
 
 
 def test_every_number_of_a_recipe_has_limits():
