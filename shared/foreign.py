@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -88,9 +88,11 @@ def _read_keras_layers(path: Path, budget: Budget) -> tuple[str, dict[str, tuple
     Reads `.keras`, `.weights.h5` and Keras 2's `.h5` as what they are, HDF5 tables: no model is built and no
     code that the file might name is run.
     """
-    with open_plain(path) as stream, said_as_damage(path, "Keras file"):
-        inside = path.suffix == ".keras"
-        file = open_hdf5(io.BytesIO(Archive(stream, budget).read("model.weights.h5")) if inside else stream, budget)
+    with said_as_damage(path, "Keras file"), ExitStack() as stack:
+        stream = stack.enter_context(open_plain(path))
+        if path.suffix == ".keras":
+            stream = stack.enter_context(Archive(stream, budget).unpacked("model.weights.h5"))
+        file = open_hdf5(stream, budget)
         if file.keras2:
             return "", _keras2_layers(file)
         return file.names.get("vars", ""), _keras3_layers(file)

@@ -70,22 +70,21 @@ def size_of(dtype: str, shape: tuple[int, ...]) -> int:
 
 
 def open_hdf5(stream: BinaryIO, budget: Budget) -> Hdf5:
-    """Return what is in the HDF5 file `stream`, an open file or bytes in memory.
+    """Return what is in the HDF5 file `stream`.
 
     Raises `WeightsError` for one that is damaged, or that uses more of HDF5 than Keras does.
     """
     name = Path(budget.path).name
     if not is_installed("h5py"):
         raise MissingPackageError(f"reading {printable(name)} needs h5py; install it with: {install_command('tf')}")
-    given: dict[str, Any] = {"input": stream.getbuffer()} if isinstance(stream, io.BytesIO) else {"stdin": stream}
     stream.seek(0)
     try:
         done = subprocess.run(
             python_command(str(LISTS)),
             env=child_environment(OPENBLAS_NUM_THREADS="1"),  # its threads take memory
+            stdin=stream,
             capture_output=True,
             timeout=MOST_SECONDS,
-            **given,
         )
         found = json.loads(done.stdout or "{}")
         problem = found.get("damaged") or f"the HDF5 library {ending_words(done.returncode)}"

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import itertools
 import struct
+import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.budget import Budget
-from shared.errors import WeightsError
+from shared.budget import PIECE, Budget
+from shared.errors import InputError, WeightsError
 from shared.printable import printable
 
 #: PyTorch and Keras write the first; the second is what people pack archives with again.
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 LOCAL_HEADER = struct.Struct("<4s5H3I2H")
-#: What `zipfile` raises for archives that are damaged.
-DAMAGE = (zipfile.BadZipFile, struct.error, NotImplementedError, EOFError)
 
 
 class Archive:
@@ -40,16 +41,28 @@ class Archive:
             if first.header_offset + LOCAL_HEADER.size + first.compress_size > second.header_offset:
                 raise self._error(f"{printable(first.filename)} and {printable(second.filename)} lie over each other")
 
-    def read(self, name: str) -> bytes:
-        """Return the bytes of a member, and check their CRC."""
-        with self._zip.open(self._readable(name)) as member:
-            return self._budget.read(member)  # type: ignore[arg-type]
+    @contextmanager
+    def unpacked(self, name: str) -> Iterator[BinaryIO]:
+        """Give a file with the bytes of a member, whose CRC is checked; it has no name and goes away by itself."""
+        with self._zip.open(self._readable(name)) as member, tempfile.TemporaryFile() as file:
+            while piece := member.read(PIECE):
+                self._budget.take(len(piece))
+                try:
+                    file.write(piece)
+                    file.flush()
+                except OSError as error:
+                    raise InputError(
+                        f"{printable(self._budget.path)} cannot be unpacked ({error.strerror or error}); make room in "
+                        f"{tempfile.gettempdir()}, or let the variable TMPDIR name another folder"
+                    ) from error
+            yield file
 
     def array(self, name: str) -> NDArray[np.uint8]:
         """Return the bytes of a member as an array, without their CRC: PyTorch may be told not to compute it."""
         info = self._readable(name)
         if info.compress_type != zipfile.ZIP_STORED:
-            return np.frombuffer(bytearray(self.read(name)), np.uint8)
+            with self._zip.open(info) as member:
+                return np.frombuffer(bytearray(self._budget.read(member)), np.uint8)  # type: ignore[arg-type]
         self._stream.seek(info.header_offset)
         header = LOCAL_HEADER.unpack(self._stream.read(LOCAL_HEADER.size))
         self._stream.seek(header[-2] + header[-1], 1)  # the name, and what else stands before the bytes

@@ -512,7 +512,7 @@ HDF5_CASES = {
     "a hard link": (hard_link, "vars/1 is layers/conv2d/vars/0 under another name"),
     "an array under 400 names": (many_names, "under another name"),
     "groups in a circle": (cycle, "vars/again is layers under another name"),
-    "a type": (type_, "vars/0 is a datatype"),
+    "a type": (type_, "vars/0 is a type"),
     "a place of 20,000 characters": (long_place, "has 20,0.. characters"),
     "a name of 60,000 characters": (long_name, "the name of layers/conv2d/vars has 60,000 characters"),
     "a name that is a list": (list_name, "the name of layers/conv2d/vars is no text"),
