@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from shared.errors import MissingPackageError
 from shared.files import replacing
+from shared.printable import printable
 from shared.run import Row, epoch_means
 from shared.versions import install_command, is_installed
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from shared.experiment import Curve
     from shared.microscope import Microscope
 
+#: Characters of a class's name that stand at an axis.
+MOST_LABEL = 40
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"  # Okabe and Ito's palette
 
 
@@ -142,6 +145,7 @@ def plot_confusion(
             if value:
                 colour = "white" if share[row, column] < 50 else "black"
                 axes.text(column, row, f"{value}", ha="center", va="center", color=colour, fontsize=8)
+    classes = [printable(name, MOST_LABEL) for name in classes]
     ticks = range(len(classes))
     axes.set_xticks(ticks, classes, rotation=90 if max(map(len, classes)) > 2 else 0)
     axes.set_yticks(ticks, classes)
@@ -186,6 +190,6 @@ def plot_degradation(curves: Sequence[Curve], title: str, path: str | Path | Non
     for axes in panels.flat:
         axes.grid(alpha=0.3)
         axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    figure.suptitle(title)
+    figure.suptitle(printable(title), parse_math=False)
     save_figure(figure, path)
     return figure

@@ -40,7 +40,7 @@ from shared.recipe import Recipe, parse_recipe
 from shared.spec import ResNetSpec, check_whole
 from shared.table import count_buffers, count_macs, count_parameters, weight_shapes
 from shared.versions import installed_version, is_installed, shell_line, twins_command
-from shared.weights import fit, read_arrays, save_arrays, write_safetensors
+from shared.weights import DTYPES, fit, read_arrays, save_arrays, write_safetensors
 
 Arrays = Mapping[str, NDArray[Any]]
 #: What was measured in a step, by the names of `COLUMNS`.
@@ -760,6 +760,9 @@ def _check_arrays(run: Run, arrays: Arrays) -> None:
         needed.add("optimizer_steps")
     expected = {f"weights/{name}": shape for name, shape in shapes.items()} | remembered
     fit(expected, {name: array for name, array in arrays.items() if name not in numbers})
+    for name in expected:
+        if arrays[name].dtype.name not in DTYPES:
+            raise WeightsError(f"{name} holds {arrays[name].dtype.name} values; a state holds {' or '.join(DTYPES)}")
     if absent := needed - arrays.keys():
         raise WeightsError(f"it has no {min(absent)}")
     for name in numbers.keys() & arrays.keys():

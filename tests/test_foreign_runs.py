@@ -554,6 +554,8 @@ STATES: dict[str, Callable[[dict[str, Any], dict[str, str]], Any]] = {
     "weights of another network": array_with("weights/layer9.conv1.weight", lambda old: np.zeros(3)),
     "weights that are no numbers": array_with("weights/conv1.weight", lambda old: old * np.nan),
     "weights that are whole numbers": array_with("weights/conv1.weight", lambda old: old > 0),
+    "weights of half the digits": array_with("weights/conv1.weight", lambda old: old.astype(np.float16)),
+    "momentum in whole numbers": array_with("momentum_buffer/fc.bias", lambda old: old.astype(np.int64)),
     "no momentum": lambda arrays, texts: [arrays.pop(name) for name in list(arrays) if "momentum" in name],
     "momentum for some": lambda arrays, texts: arrays.pop("momentum_buffer/conv1.weight"),
     "momentum of another shape": array_with("momentum_buffer/conv1.weight", lambda old: old[:1]),

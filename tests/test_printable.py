@@ -339,6 +339,16 @@ def test_results_of_a_benchmark_that_somebody_wrote_are_answered_in_one_line(cal
     assert "has more than 20 MB" in call("bench", "--quick", "--only", "imports", "--output", "out").stderr
 
 
+def test_a_figure_of_classes_that_are_called_so_can_be_drawn(tmp_path, recwarn):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    from shared.plots import plot_confusion
+
+    axes, _ = plot_confusion(np.eye(3, dtype=np.int64), (NASTY, LONG, "$x^$"), "t", tmp_path / "x.png").axes
+    labels = [label.get_text() for label in axes.get_xticklabels()]
+    check_clean(*labels, most=100)
+    assert labels[2] == "$x^$"
+
+
 def test_a_note_of_a_run_only_prints(torch_twin, capsys, tmp_path):
     from shared.progress import Terminal
 
