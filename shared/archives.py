@@ -214,6 +214,8 @@ class TarReader:
             yield Member(name=name, kind=_kind(info, records, name), size=size, _stream=stream)
             stream.skip(end - stream.position)
             long_name, records = "", {}
+        if not stream.position:
+            raise tarfile.ReadError("there is nothing in it")
 
 
 def _padded(size: int) -> int:

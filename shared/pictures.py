@@ -107,27 +107,27 @@ def find_pictures(path: str | Path) -> Found:
     depths = {name.count("/") + 1 for name in names}
     strip = 1 if len(tops) == 1 and min(depths, default=0) >= 3 and not tops & set(SPLITS) else 0
     prefix = f"{tops.pop()}/" if strip else ""
-    parts = {name: name.removeprefix(prefix).split("/") for name in names}
-    has_splits = any(each[0] == "test" and len(each) == 3 for each in parts.values())
+    names = [name.removeprefix(prefix) for name in names]
+    has_splits = any(name.startswith("test/") and name.count("/") == 2 for name in names)
     wanted = 3 if has_splits else 2
 
-    def placed(each: list[str], length: int) -> bool:
-        return len(each) == length and (not has_splits or each[0] in SPLITS)
+    def placed(name: str, length: int) -> bool:
+        return name.count("/") == length - 1 and (not has_splits or name.partition("/")[0] in SPLITS)
 
     pictures = tuple(
         Picture(
-            name=name.removeprefix(prefix),
-            label=sys.intern(each[-2]),
-            split=sys.intern(each[0]) if has_splits else "",
-            read=partial(listing.read, name),
+            name=name,
+            label=sys.intern(name.split("/")[-2]),
+            split=sys.intern(name.partition("/")[0]) if has_splits else "",
+            read=partial(listing.read, f"{prefix}{name}"),
         )
-        for name, each in parts.items()
-        if placed(each, wanted)
+        for name in names
+        if placed(name, wanted)
     )
     classes = sorted({picture.label for picture in pictures})
     filled = {picture.name.rpartition("/")[0] for picture in pictures}
     below = (folder.removeprefix(prefix) for folder in listing.folders if folder.startswith(prefix))
-    empty = sorted(folder for folder in below if placed(folder.split("/"), wanted - 1) and folder not in filled)
+    empty = sorted(folder for folder in below if placed(folder, wanted - 1) and folder not in filled)
     if len(classes) < 2:
         raise InputError(
             f"{path} holds {len(pictures)} pictures in {len(classes)} classes; wanted is a folder or tar archive with "

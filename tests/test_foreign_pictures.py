@@ -516,8 +516,14 @@ BOMBS: list[tuple[str, Callable[[], bytes], str]] = [
     ("many empty members", lambda: header("a/1.png") * 20_000, "unpacks to|more than"),
     ("a broken header in the middle", lambda: HONEST + b"x" * 512 + HONEST + END, "is no readable"),
     ("a cut member", lambda: HONEST + header("a/9.png", 5000) + b"xx", "it ends too early"),
-    ("nothing", lambda: b"", "holds 0 pictures|no readable"),
+    ("nothing", lambda: b"", "there is nothing in it"),
+    ("deep names", lambda: _named(b"dd/" * 1300 + b"%d.png") * 30, "unpacks to|holds 0 pictures"),
+    ("wide names", lambda: _named("\U0001f600".encode() * 900 + b"/%d.png"), "unpacks to|in 1 classes"),
 ]
+
+
+def _named(name: bytes) -> bytes:
+    return b"".join(member("x", name % number, LONG) + header("x") for number in range(300))
 
 
 def _negative() -> bytes:
