@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import pickle
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from shared.backends import check_framework
-from shared.errors import WeightsError
+from shared.budget import Budget
 from shared.files import check_readable, replacing
 from shared.foreign import read_weights, spec_of
+from shared.torch_files import read_torch
 from shared.weights import Arrays, LoadReport, fit, write_safetensors
 
 
@@ -66,22 +64,10 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True, new
     return set_weights(model, read_weights(path).arrays, strict=strict, new_head=new_head)
 
 
-def read_native(path: str | Path) -> Any:
-    """Return what a PyTorch checkpoint holds. A pickle with anything but tensors and plain data is refused."""
-    path = check_readable(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickles that are refused anyway
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise WeightsError(
-            f"{path} is refused: it is no PyTorch checkpoint, or a pickle that holds more than tensors and "
-            "could run code; what is wanted is torch.save(model.state_dict(), ...) or a .safetensors file"
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise WeightsError(
-            f"{path} is no readable PyTorch checkpoint; it may be damaged, half downloaded or another kind of file"
-        ) from error
+def read_native(path: str | Path) -> dict[str, torch.Tensor]:
+    """Return the tensors of a checkpoint's state_dict under their own names. PyTorch's pickles are not run."""
+    arrays = read_torch(check_readable(path), Budget.for_file(path))
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 def write_native(model: nn.Module, path: str | Path) -> None:
