@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from shared.errors import InputError
+from shared.printable import quoted
 from shared.spec import ResNetSpec, StemSpec, check_fields, nearest
 
 #: Deep Residual Learning for Image Recognition, and Identity Mappings in Deep Residual Networks.
@@ -202,6 +203,6 @@ def get_spec(name: str | ResNetSpec, **overrides: Any) -> ResNetSpec:
         raise InputError(f"a network is given by its name or a ResNetSpec, not by a {type(name).__name__}")
     else:
         close = ", ".join(nearest(name, SPECS))
-        raise InputError(f"unknown network {name!r}; nearest are {close} (`resnet-twins models` lists all)")
+        raise InputError(f"unknown network {quoted(name)}; nearest are {close} (`resnet-twins models` lists all)")
     check_fields(overrides)
     return replace(spec, **overrides)

@@ -26,6 +26,14 @@ def printable(text: Any, most: int = MOST_NAME) -> str:
     return shown if len(whole) <= most else f"{shown}… [{len(whole) - most:,} more characters]"
 
 
+def quoted(value: Any, most: int = MOST_NAME) -> str:
+    """Return a value as Python writes it, `printable`; whatever cannot be written is named by its type."""
+    try:
+        return printable(repr(value), most)
+    except Exception:  # numbers of thousands of digits, nested lists, objects of somebody else
+        return f"<a {type(value).__name__} that cannot be shown>"
+
+
 def printable_list(entries: Iterable[Any], most: int = MOST_ENTRIES) -> str:
     """Return the entries with commas between them, each `printable`; beyond `most` of them the others are counted."""
     entries = list(entries)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import difflib
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from shared.errors import InputError
+from shared.printable import quoted
 
 #: Block name -> how many output channels the block has for each base channel.
 BLOCK_EXPANSION = {
@@ -27,13 +28,20 @@ BOTTLENECKS = ("Bottleneck", "PreActBottleneck")
 SHORTCUT_OPTIONS = ("A", "B", "C")
 #: The deepest network of the catalog, with 1202 layers, has 600 blocks; a stage halves the image.
 MOST_BLOCKS, MOST_STAGES = 2000, 12
+LONGEST_NAME = 200
 
 
 def nearest(word: str, known: Iterable[str], count: int = 3) -> list[str]:
     """Return the `count` entries of `known` that look most like `word`, best first."""
     known = list(known)
-    close = difflib.get_close_matches(word.lower(), known, n=count, cutoff=0.4)
-    return close or sorted(known)[:count]
+    return _close(word.lower(), known, count, 0.4) or sorted(known)[:count]
+
+
+def _close(word: object, known: Sequence[str], count: int, cutoff: float) -> list[str]:
+    """Return what looks like `word`; nothing for what is no name: comparing takes the square of its length."""
+    if not isinstance(word, str) or len(word) > LONGEST_NAME:
+        return []
+    return difflib.get_close_matches(word, known, n=count, cutoff=cutoff)
 
 
 def check_whole(where: str, value: object, least: int, most: int | None = None) -> None:
@@ -41,31 +49,31 @@ def check_whole(where: str, value: object, least: int, most: int | None = None) 
     allowed = f"a whole number of at least {least}" if most is None else f"a whole number, {least} to {most}"
     good = isinstance(value, int) and not isinstance(value, bool) and value >= least
     if not good or (most is not None and isinstance(value, int) and value > most):
-        raise InputError(f"{where} is {value!r}; allowed is {allowed}")
+        raise InputError(f"{where} is {quoted(value)}; allowed is {allowed}")
 
 
 def _check_bool(where: str, value: object) -> None:
     if not isinstance(value, bool):
-        raise InputError(f"{where} is {value!r}; allowed is True or False")
+        raise InputError(f"{where} is {quoted(value)}; allowed is True or False")
 
 
 def _check_real(where: str, value: object, low: float, high: float) -> None:
-    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not good or not low < float(value) < high:  # type: ignore[arg-type]
-        raise InputError(f"{where} is {value!r}; allowed is a number between {low:g} and {high:g}")
+    good = isinstance(value, int | float) and not isinstance(value, bool)
+    if not good or not low < value < high:  # type: ignore[operator]
+        raise InputError(f"{where} is {quoted(value)}; allowed is a number between {low:g} and {high:g}")
 
 
 def _check_choice(where: str, value: object, choices: Iterable[str]) -> None:
     choices = list(choices)
     if not isinstance(value, str) or value not in choices:
-        close = difflib.get_close_matches(str(value), choices, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise InputError(f"{where} is {value!r}; allowed is one of {', '.join(choices)}{hint}")
+        close = _close(value, choices, 1, 0.6)
+        hint = f"; did you mean {quoted(close[0])}?" if close else ""
+        raise InputError(f"{where} is {quoted(value)}; allowed is one of {', '.join(choices)}{hint}")
 
 
 def _check_sequence(where: str, value: object) -> tuple[int, ...]:
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
-        raise InputError(f"{where} is {value!r}; allowed is a list of whole numbers, one for each stage")
+        raise InputError(f"{where} is {quoted(value)}; allowed is a list of whole numbers, one for each stage")
     entries = tuple(itertools.islice(value, 1000))  # what never ends, too, gets an answer
     if not entries:
         raise InputError(f"{where} is empty; allowed is a list of whole numbers, one for each stage")
@@ -77,7 +85,7 @@ def _check_sequence(where: str, value: object) -> tuple[int, ...]:
 def _check_odd(where: str, value: object) -> None:
     check_whole(where, value, 1, 99)
     if isinstance(value, int) and value % 2 == 0:
-        raise InputError(f"{where} is {value!r}; allowed is an odd number: an even kernel has no middle pixel")
+        raise InputError(f"{where} is {quoted(value)}; allowed is an odd number: an even kernel has no middle pixel")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +201,7 @@ class ResNetSpec:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name or "/" in self.name:
-            raise InputError(f"name is {self.name!r}; allowed is a text that is not empty and has no '/'")
+            raise InputError(f"name is {quoted(self.name)}; allowed is a text that is not empty and has no '/'")
         _check_choice("block", self.block, BLOCK_EXPANSION)
         object.__setattr__(self, "depths", _check_sequence("depths", self.depths))
         object.__setattr__(self, "widths", _check_sequence("widths", self.widths))
@@ -208,7 +216,7 @@ class ResNetSpec:
                 f"{MOST_BLOCKS:,} blocks in {MOST_STAGES} stages"
             )
         if not isinstance(self.stem, StemSpec):
-            raise InputError(f"stem is {self.stem!r}; allowed is a StemSpec")
+            raise InputError(f"stem is {quoted(self.stem)}; allowed is a StemSpec")
         check_whole("in_channels", self.in_channels, 1, 10_000)
         check_whole("num_classes", self.num_classes, 1, 1_000_000)
         _check_choice("shortcut", self.shortcut, SHORTCUT_OPTIONS)
@@ -218,7 +226,7 @@ class ResNetSpec:
         _check_real("norm_eps", self.norm_eps, 0.0, 1.0)
         _check_real("norm_momentum", self.norm_momentum, 0.0, 1.0)
         if not isinstance(self.source, str):
-            raise InputError(f"source is {self.source!r}; allowed is a text")
+            raise InputError(f"source is {quoted(self.source)}; allowed is a text")
         if self.stride_in_1x1 and self.block not in BOTTLENECKS:
             raise InputError(
                 f"stride_in_1x1 is True, but a {self.block} has no 1x1 convolution in its main path; "
@@ -359,6 +367,6 @@ def check_fields(overrides: Iterable[str]) -> None:
     known = [entry.name for entry in fields(ResNetSpec)]
     for name in overrides:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+            close = _close(name, known, 3, 0.5)
             hint = f"nearest are {', '.join(close)}" if close else f"the fields are {', '.join(known)}"
-            raise InputError(f"ResNetSpec has no field {name!r}; {hint}")
+            raise InputError(f"ResNetSpec has no field {quoted(name)}; {hint}")

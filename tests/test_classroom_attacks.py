@@ -590,7 +590,7 @@ def test_how_a_process_ended_when_it_was_asked_is_not_on_the_students_page(relea
 # --- honest students
 
 
-MODULES = ["random", "string", "tokenize", "json", "tempfile", "queue", "types", "socket", "code", "test", "secrets"]
+MODULES = ["random", "string", "tokenize", "json", "tempfile", "queue", "types", "socket", "code", "statistics", "secrets"]
 
 
 def test_files_named_like_modules_do_no_harm_and_are_named(released):

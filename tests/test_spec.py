@@ -180,3 +180,16 @@ def test_a_new_network_is_one_row():
     mine = ResNetSpec(name="resnet26", block="Bottleneck", depths=(2, 2, 2, 2), source="mine")
     assert replace(mine, num_classes=5).num_classes == 5
     assert sum(len(rows) for rows in mine.stages()) == 8
+
+
+@pytest.mark.parametrize("field", ["norm_eps", "num_classes", "depths", "block", "conv_bias", "source", "stem", "name"])
+def test_numbers_too_long_to_be_written_are_refused_in_one_line(field):
+    fields = {"name": "x", "block": "BasicBlock", "depths": (1,), "widths": (8,), field: 10**5000}
+    with pytest.raises(InputError, match=f"{field} is <a int that cannot be shown>"):
+        ResNetSpec(**fields)
+
+
+def test_a_name_of_a_million_letters_is_answered_like_any_other():
+    with pytest.raises(InputError, match=r"unknown network .*more characters\]'?; nearest are") as caught:
+        get_spec("x" * 1_000_000)
+    assert len(str(caught.value)) < 1000
