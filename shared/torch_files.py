@@ -78,6 +78,9 @@ OTHER_TENSORS = {
     "device_tensor_from_cpu_tensor": ("a tensor of another device", "tensor.cpu()"),
 }
 OTHER_TENSORS = {f"torch._utils._rebuild_{name}": words for name, words in OTHER_TENSORS.items()}
+OTHER_TENSORS["torch.nested._internal.nested_tensor._rebuild_njt"] = OTHER_TENSORS[
+    "torch._utils._rebuild_nested_tensor"
+]
 DICTS = {"collections.OrderedDict", "collections.Counter"}
 #: Plain data that no weights consist of. It stays what it is called with.
 PLAIN = {
@@ -85,7 +88,11 @@ PLAIN = {
 }
 PLAIN |= {"_codecs.encode", "torch.Size", "torch.device", "torch.serialization._get_layout"}
 #: They are named and not called.
-SILENT = {"torch.Tensor", "torch._tensor.Tensor", "torch.nn.parameter.Parameter"}
+SILENT = {
+    "torch.Tensor",
+    "torch._tensor.Tensor",
+    "torch.nn.parameter.Parameter",
+}
 SILENT |= {f"torch.per_{what}_affine{end}" for what in ("tensor", "channel") for end in ("", "_float_qparams")}
 
 
@@ -166,7 +173,12 @@ class CheckpointMachine(PickleMachine):
     def load(self, key: Any) -> Storage:
         """Return which storage the pickle means."""
         kind, name, place, _, _, *view = key
-        if kind != "storage" or type(place) not in (str, int) or any(view):
+        if any(view):
+            raise WeightsError(
+                f"{printable(self.budget.path)} has a storage that is a part of another one, as only very old files "
+                "do; load it with PyTorch, and save it again"
+            )
+        if kind != "storage" or type(place) not in (str, int):
             raise ValueError("a storage is described in an unknown way")
         return self.storages.setdefault(str(place), Storage(str(place), STORAGE_NAMES[name.text]))
 

@@ -147,6 +147,10 @@ PICKLES = {
         "a stor",
     ),
     "a storage of nothing": (row(text("storage"), text("x"), text("0"), text("cpu"), number(9)) + b"Q", "no readable"),
+    "a storage that is part of another": (
+        row(text("storage"), name("torch.FloatStorage"), text("0"), b"NN", row(text("0"), number(0))) + b"Q",
+        "a storage that is a part of another one",
+    ),
     "one array under 400 names": (
         table({f"a{index}": WEIGHT for index in range(400)}),
         "a1 asks for .* that another array has already",
@@ -316,6 +320,10 @@ def odd_tensors(torch: Any) -> dict[str, tuple[Any, str]]:
         "conjugate": (complex_.conj(), r"a is conjugated by a mark only; save it as tensor\.resolve_conj\(\)"),
         "negative": (complex_.conj().imag, r"a is negated by a mark only; save it as tensor\.resolve_neg\(\)"),
         "nested": (torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]), "a is a nested tensor"),
+        "ragged": (
+            torch.nested.nested_tensor([torch.ones(2)], layout=torch.jagged),
+            r"it names torch\.nested\._internal",
+        ),
         "bool": (torch.ones(3, dtype=torch.bool), "a holds bool values"),
         "expanded": (torch.ones(1).expand(10**6), r"a is expanded: .* save it as tensor\.clone\(\)"),
         "a storage": (torch.ones(3).untyped_storage(), "holds no state_dict: a"),
@@ -324,7 +332,7 @@ def odd_tensors(torch: Any) -> dict[str, tuple[Any, str]]:
 
 
 ODD = ["sparse", "sparse rows", "quantised", "quantised by channel", "meta", "float8", "complex", "conjugate"]
-ODD += ["negative", "nested", "bool", "expanded", "a storage", "a text"]
+ODD += ["negative", "nested", "ragged", "bool", "expanded", "a storage", "a text"]
 
 
 @pytest.mark.parametrize("kind", ODD)
