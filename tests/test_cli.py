@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 import shlex
 import subprocess
@@ -392,7 +393,7 @@ def test_doctor_without_a_framework_says_how_to_install_both(run_python):
 
 
 def test_reading_a_pickle_without_pytorch_says_how_to_install_it(run_python, tmp_path):
-    (tmp_path / "a.pth").write_bytes(b"x")
+    (tmp_path / "a.pth").write_bytes(pickle.dumps({}, protocol=2))
     arguments = ("convert", str(tmp_path / "a.pth"), str(tmp_path / "b.safetensors"))
     result = run_python(HIDE.format(hidden=("torch",), arguments=arguments))
     assert result.returncode == 2
