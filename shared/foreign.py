@@ -119,13 +119,13 @@ def _keras2_layers(file: Hdf5) -> dict[str, tuple[str, list[Any]]]:
     """The official ImageNet weights of `keras.applications` still come in this form."""
     layers: dict[str, dict[str, str]] = {}
     for place in file.arrays:
-        layer, *_, variable = place.split("/")
-        variable = variable.removesuffix(":0")
-        if variable not in KERAS2_ORDER:
+        variable = place.rpartition("/")[2].removesuffix(":0")
+        known = layers.setdefault(place.partition("/")[0], {})
+        if variable not in KERAS2_ORDER or variable in known:
             raise WeightsError(
                 f"{printable(file.budget.path)} has an array {printable(place)}; no ResNet of ours has such a one"
             )
-        layers.setdefault(layer, {})[variable] = place
+        known[variable] = place
     found: dict[str, tuple[str, list[Any]]] = {}
     for layer, places in layers.items():
         arrays = [file.array(places[variable]) for variable in KERAS2_ORDER if variable in places]
