@@ -317,7 +317,8 @@ def a_run(*files: str) -> Make:
         (place / "victim.txt").write_bytes(CANARY * 10)
         contents = dict(seeds.folder_of_run())
         for name in files if len(files) == 1 else rng.sample(files, rng.choice((1, 1, 2, 3))):
-            contents[name] = spoil_file_of_run(name, contents, rng)
+            if name in contents:  # another one that is spoilt may have taken it out
+                contents[name] = spoil_file_of_run(name, contents, rng)
         for name, content in contents.items():
             (folder / name).write_bytes(content)
         if rng.random() < 0.2:
@@ -333,9 +334,9 @@ def spoil_file_of_run(name: str, contents: dict[str, bytes], rng: random.Random)
     if name == ABOUT:
         if rng.random() < 0.3:
             contents.pop(RECIPE, None)  # then the one in here counts
-        return fuzz_seeds.spoil_about(content, rng, content)
+        return fuzz_spoil.spoil_with(fuzz_seeds.spoil_about, content, rng, content)
     if name == RECIPE:
-        return fuzz_seeds.spoil_recipe(content, rng, content)
+        return fuzz_spoil.spoil_with(fuzz_seeds.spoil_recipe, content, rng, content)
     if name == METRICS:
         if rng.random() < 0.7:  # states of version 1 hold no hash of it
             for state in (STATE, PREVIOUS):
@@ -344,7 +345,7 @@ def spoil_file_of_run(name: str, contents: dict[str, bytes], rng: random.Random)
         return fuzz_spoil.spoil_text(content, rng, content)
     if rng.random() < 0.3 and name == STATE:
         contents.pop(PREVIOUS, None)
-    return fuzz_seeds.spoil_safetensors(content, rng, contents[rng.choice((STATE, name))])
+    return fuzz_spoil.spoil_with(fuzz_seeds.spoil_safetensors, content, rng, contents[rng.choice((STATE, name))])
 
 
 def change_folder(folder: Path, rng: random.Random) -> None:

@@ -64,6 +64,7 @@ from tests.fuzz_spoil import (
     spoil_png,
     spoil_text,
     spoil_value,
+    spoil_with,
     spoil_zip,
     to_bytes,
 )
@@ -345,7 +346,10 @@ def spoil_h5(content: bytes, rng: Random, other: bytes) -> bytes:
     if rng.random() < 0.4:
         return blind(content, rng, other)
     whole = io.BytesIO(content)
-    with h5py.File(whole, "r+") as file, contextlib.suppress(OSError, RuntimeError, ValueError, TypeError, KeyError):
+    with (
+        h5py.File(whole, "r+") as file,
+        contextlib.suppress(OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError),
+    ):
         names: list[str] = []
         file.visititems(lambda name, entry: names.append(name) if isinstance(entry, h5py.Dataset) else None)
         for _ in range(rng.choice((1, 1, 2, 4))):
@@ -670,7 +674,7 @@ def spoil_about(content: bytes, rng: Random, other: bytes) -> bytes:
         key = rng.choice(("framework", "settings", "data", "data_dir", "recipe", "sha256", "versions", "processes"))
         about[key] = spoil_value(about.get(key), rng)
         if rng.random() < 0.3 and isinstance(about.get("recipe"), str):
-            about["recipe"] = spoil_text(about["recipe"].encode(), rng, b"").decode("utf-8", "replace")
+            about["recipe"] = spoil_text(to_bytes(about["recipe"]), rng, b"").decode("utf-8", "replace")
     else:
         about = spoil_value(about, rng)
     with contextlib.suppress(UnicodeEncodeError):  # half characters have no hash
@@ -824,7 +828,7 @@ class Seeds:
         """Return a spoilt file of a kind."""
         good = self.of(kind)
         content = rng.choice(good)
-        return content if rng.randrange(1000) < AS_IT_IS else spoil(content, rng, rng.choice(good))
+        return content if rng.randrange(1000) < AS_IT_IS else spoil_with(spoil, content, rng, rng.choice(good))
 
     def file(self, place: Path, name: str, kind: str, rng: Random, spoil: Spoiler, *, fixed: bool = False) -> Path:
         """Write a spoilt file into `place`; a `fixed` one keeps its name and is a file."""

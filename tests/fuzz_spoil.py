@@ -155,6 +155,14 @@ def blind(content: bytes, rng: Random, other: bytes) -> bytes:
     return content[:MOST]
 
 
+def spoil_with(spoil: Spoiler, content: bytes, rng: Random, other: bytes) -> bytes:
+    """Spoil the content in one way; where that way cannot be gone, as another one came before it, damage it blindly."""
+    try:
+        return spoil(content, rng, other)
+    except (ValueError, LookupError, TypeError, RecursionError, struct.error, zipfile.BadZipFile):
+        return blind(content, rng, other)
+
+
 # -- texts
 
 
