@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
 import json
-import pickle
 import re
 import shlex
 import subprocess
@@ -392,8 +392,9 @@ def test_doctor_without_a_framework_says_how_to_install_both(run_python):
         assert how_to_install(name).removeprefix("install it with: ") in result.stdout
 
 
-def test_reading_a_pickle_without_pytorch_says_how_to_install_it(run_python, tmp_path):
-    (tmp_path / "a.pth").write_bytes(pickle.dumps({}, protocol=2))
+def test_reading_a_pickle_without_pytorch_says_how_to_install_it(run_python, torch_twin, tmp_path):
+    torch = importlib.import_module("torch")
+    torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "a.pth")  # anything else is refused before it is needed
     arguments = ("convert", str(tmp_path / "a.pth"), str(tmp_path / "b.safetensors"))
     result = run_python(HIDE.format(hidden=("torch",), arguments=arguments))
     assert result.returncode == 2
