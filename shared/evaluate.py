@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.backends import BACKENDS, check_installed, load_backend
-from shared.batches import Inputs, in_batches
-from shared.budget import Budget
+from shared.batches import TEST_BATCH, Inputs, in_batches
+from shared.budget import Budget, machine_memory
 from shared.catalog import get_spec
 from shared.data import Progress, Split, load_data
 from shared.errors import InputError
@@ -36,7 +36,10 @@ from shared.printable import printable, printable_list
 from shared.run import Score, score
 from shared.shipped import Trained, read_trained
 from shared.spec import ResNetSpec, check_whole
+from shared.table import layer_table
 
+#: In a block: what comes in, what is computed from what, and the shortcut.
+LAYERS_AT_ONCE = 4
 #: Mean and standard deviation of the ImageNet training images by channel (R, G, B), which most checkpoints expect.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -124,18 +127,35 @@ def ask(
     """Return the logits (N, num_classes) of each framework's twin for the images of `split`."""
     frameworks = tuple(frameworks)
     total, done, logits = len(split) * len(frameworks), 0, {}
+    spec = get_spec(trained.spec, input_size=inputs.image_size)
+    at_once = _images_at_once(spec)
     for name in frameworks:
         backend = load_backend(name)
-        model = backend.create_model(get_spec(trained.spec, input_size=inputs.image_size))
+        model = backend.create_model(spec)
         backend.set_weights(model, trained.arrays)
         parts = []
-        for images, _ in in_batches(split, inputs):
+        for images, _ in in_batches(split, inputs, at_once):
             parts.append(backend.forward(model, backend.from_nhwc(images, model)))
             done += len(images)
             if progress:
                 progress(done, total)
         logits[name] = np.concatenate(parts)
     return logits
+
+
+def _images_at_once(spec: ResNetSpec) -> int:
+    """Return how many images fit into the memory together; raise `InputError` if not even one does.
+
+    The size of the images comes from the file of the weights. A few layers are held at a time, the largest ones at most.
+    """
+    largest = max(math.prod(row.output_shape) for row in layer_table(spec, spec.input_size))
+    one, memory = LAYERS_AT_ONCE * 4 * largest, machine_memory() // 2
+    if one > memory:
+        raise InputError(
+            f"one image of {spec.input_size}x{spec.input_size} pixels takes about {one / 1e9:,.0f} GB in {spec.name}, "
+            f"and this computer has {2 * memory / 1e9:,.0f} GB; the size comes from the file of the weights"
+        )
+    return max(1, min(TEST_BATCH, memory // one))
 
 
 def inputs_of(

@@ -485,6 +485,31 @@ def test_what_is_no_picture_is_not_shown_as_one(picture):
     assert good[0]["data"] == {"image/png": "iVBORw0KGgo=\n"}
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("look", 3),
+        ("student", None),
+        ("marks", [3]),
+        ("marks", [{"task": 1, "points": 1, "score": None}]),
+        ("marks", [{"task": "t", "points": 1e999, "score": None}]),
+        ("marks", [{"task": "t", "points": 1, "score": 1, "parts": [{"title": "t"}]}]),
+        ("cells", [{"cell_type": "code", "id": "x", "metadata": None, "source": ""}]),
+        ("cells", [{"cell_type": "code", "id": "x", "metadata": {"nbgrader": 3}, "source": ""}]),
+        ("before", {"a": 1}),
+        ("nobody", "knows"),
+    ],
+)
+def test_a_verdict_that_is_none_is_made_anew(released, field, value):
+    hand_in(released, "ann")
+    (verdict,) = courses.grade(released, jobs=1)
+    path = released.verdict_path(TINY, "ann")
+    assert Verdict.from_json(path.read_text(encoding="utf-8")) == verdict
+    path.write_text(json.dumps(json.loads(verdict.to_json()) | {field: value}), encoding="utf-8")
+    assert released.read_verdict(TINY, "ann") is None
+    assert "not graded yet" in report_row(released)["notes"]
+
+
 # --- what the teacher opens
 
 
@@ -590,7 +615,19 @@ def test_how_a_process_ended_when_it_was_asked_is_not_on_the_students_page(relea
 # --- honest students
 
 
-MODULES = ["random", "string", "tokenize", "json", "tempfile", "queue", "types", "socket", "code", "statistics", "secrets"]
+MODULES = [
+    "random",
+    "string",
+    "tokenize",
+    "json",
+    "tempfile",
+    "queue",
+    "types",
+    "socket",
+    "code",
+    "statistics",
+    "secrets",
+]
 
 
 def test_files_named_like_modules_do_no_harm_and_are_named(released):

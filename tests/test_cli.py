@@ -392,13 +392,14 @@ def test_doctor_without_a_framework_says_how_to_install_both(run_python):
         assert how_to_install(name).removeprefix("install it with: ") in result.stdout
 
 
-def test_reading_a_pickle_without_pytorch_says_how_to_install_it(run_python, torch_twin, tmp_path):
-    torch = importlib.import_module("torch")
-    torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "a.pth")  # anything else is refused before it is needed
-    arguments = ("convert", str(tmp_path / "a.pth"), str(tmp_path / "b.safetensors"))
-    result = run_python(HIDE.format(hidden=("torch",), arguments=arguments))
-    assert result.returncode == 2
-    assert "PyTorch is not installed" in result.stderr
+def test_a_checkpoint_is_read_without_pytorch_and_writing_one_says_how_to_install_it(run_python, torch_twin, tmp_path):
+    model = torch_twin.create_model("resnet8_digits", seed=0)
+    importlib.import_module("torch").save(model.state_dict(), tmp_path / "a.pth")
+    for name, said in (("b.safetensors", ""), ("b.pth", "PyTorch is not installed")):
+        arguments = ("convert", str(tmp_path / "a.pth"), str(tmp_path / name))
+        result = run_python(HIDE.format(hidden=("torch",), arguments=arguments))
+        assert result.returncode == (2 if said else 0), result.stderr
+        assert said in result.stderr
 
 
 def test_tested_versions_are_those_of_constraints_txt():

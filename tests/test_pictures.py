@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from shared.backends import BACKENDS
+from shared.catalog import get_spec
 from shared.data import load_data
 from shared.errors import InputError
 from shared.evaluate import evaluate, inputs_of, predict
@@ -351,3 +352,15 @@ def test_on_digits_the_deeper_plain_network_trains_worse_and_the_deeper_residual
     assert last["resnet56"] < last["plain56"] - 0.1
     assert last["resnet56"] < 0.02
     assert re.search(r"training error of the deepest plain network: \+\d\d\.\d\d points", result.stdout)
+
+
+def test_weights_that_ask_for_images_larger_than_the_memory_are_refused(monkeypatch):
+    from shared import evaluate as judging
+
+    spec = get_spec("resnet50", input_size=4096)
+    monkeypatch.setattr(judging, "machine_memory", lambda: 64_000_000_000)
+    assert judging._images_at_once(get_spec("resnet50")) == 256
+    assert 1 <= judging._images_at_once(spec) < 20
+    monkeypatch.setattr(judging, "machine_memory", lambda: 2_000_000_000)
+    with pytest.raises(InputError, match="4096x4096 pixels takes about 4 GB in resnet50, and this"):
+        judging._images_at_once(spec)

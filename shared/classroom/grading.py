@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import linecache
+import math
 import re
 import secrets
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from shared.classroom import wire
-from shared.classroom.exam import StudentError, exam
+from shared.classroom.exam import Part, StudentError, exam
 from shared.classroom.folders import Listing, link_on_the_way, list_files
 from shared.classroom.notebooks import (
     Assignment,
@@ -102,9 +103,52 @@ class Verdict:
 
     @classmethod
     def from_json(cls, text: str) -> Verdict:
-        """The verdict that `to_json` wrote."""
-        fields = json.loads(text)
-        return cls(**(fields | {"marks": [Mark(**mark) for mark in fields["marks"]]}))
+        """The verdict that `to_json` wrote. Raises `ValueError` for anything else."""
+        try:
+            table = json.loads(text)
+            marks = [_checked(Mark(**mark)) for mark in table["marks"]]
+            verdict = _checked(cls(**(table | {"marks": marks})))
+            parts = [_checked(Part(**part)) for mark in marks for part in mark.parts]
+            numbers = [
+                *(part.points for part in parts),
+                *(n for mark in marks for n in (mark.points, mark.score or 0.0)),
+            ]
+            sound = all(map(math.isfinite, numbers)) and all(map(_is_cell, verdict.cells))
+        except (KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+            raise ValueError(f"no verdict ({type(error).__name__})") from error
+        if not sound:
+            raise ValueError("no verdict")
+        return verdict
+
+
+Table = TypeVar("Table", Mark, Part, Verdict)
+#: What a field of a verdict holds, by how its type is written.
+KINDS: dict[str, Callable[[Any], bool]] = {
+    "str": lambda value: isinstance(value, str),
+    "bool": lambda value: isinstance(value, bool),
+    "int": lambda value: isinstance(value, int),
+    "float": lambda value: isinstance(value, int | float),
+    "float | None": lambda value: value is None or isinstance(value, int | float),
+    "list[str]": lambda value: isinstance(value, list) and all(isinstance(each, str) for each in value),
+    "list[Mark]": lambda value: isinstance(value, list),
+    "list[Cell]": lambda value: isinstance(value, list) and all(isinstance(each, dict) for each in value),
+    "list[dict[str, Any]]": lambda value: isinstance(value, list) and all(isinstance(each, dict) for each in value),
+    "dict[str, str]": lambda value: isinstance(value, dict) and all(isinstance(each, str) for each in value.values()),
+}
+
+
+def _is_cell(cell: Cell) -> bool:
+    metadata = cell["metadata"]
+    texts = all(isinstance(cell[name], str) for name in ("id", "source", "cell_type"))
+    return texts and isinstance(metadata, dict) and isinstance(metadata.get("nbgrader", {}), dict)
+
+
+def _checked(table: Table) -> Table:
+    """Return a mark, a part or a verdict whose fields are of the types that they have; raise `TypeError` for others."""
+    for each in fields(table):
+        if not KINDS[str(each.type)](getattr(table, each.name)):
+            raise TypeError(each.name)
+    return table
 
 
 def digest(folder: Path, seed: int, source: Cell) -> str:

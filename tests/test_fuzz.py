@@ -1,0 +1,304 @@
+"""Spoilt files: a hundred inputs of the campaign in `tests/fuzz_campaign.py`, and whether it can fail."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+
+from shared.errors import InputError
+from tests.conftest import ROOT
+
+if sys.platform != "linux":
+    pytest.skip("the campaign forks, and reads Linux' /proc", allow_module_level=True)
+
+from tests import fuzz_campaign, fuzz_spoil
+from tests.fuzz_campaign import CANARY, KINDS, Campaign, Kind, Refusal, markdown, table_rows
+
+FIGURES = ROOT / "docs" / "results" / "fuzz.json"
+
+
+def campaign(*options: str | Path, seconds: float = 300) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "tests/fuzz_campaign.py", *map(str, options)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds)
+
+
+def test_a_hundred_spoilt_files_are_accepted_or_refused_in_one_line(tmp_path):
+    done = campaign("--inputs", "100", "--json", tmp_path / "found.json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "all was accepted, or refused in one line" in done.stdout
+    kinds = json.loads((tmp_path / "found.json").read_text())["kinds"]
+    assert sum(each["inputs"] for each in kinds.values()) == 100
+    assert all(each["inputs"] == each["accepted"] + each["refused"] for each in kinds.values())
+    left_out = "left out" in done.stdout  # a framework is not installed
+    assert left_out or set(kinds) == set(KINDS)
+
+
+@pytest.mark.slow
+def test_two_thousand_more_of_another_seed(tmp_path):
+    done = campaign("--inputs", "2000", "--seed", "1", "--keep", tmp_path, seconds=1500)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+# -- the campaign can fail: readers that were made for it
+
+
+def burn(path: Path) -> list[np.ndarray]:
+    while True:
+        pass
+
+
+def take(path: Path) -> list[np.ndarray]:
+    return [np.ones(3_000_000_000, np.uint8)]
+
+
+def take_and_hide_it(path: Path) -> list[np.ndarray]:
+    try:
+        return take(path)
+    except MemoryError as error:
+        raise InputError(f"{path} is damaged") from error
+
+
+def write(name: str) -> Callable[[Path], list[np.ndarray]]:
+    def read(path: Path) -> list[np.ndarray]:
+        (path.parent / name).write_text("x")  # `name` may lead elsewhere
+        return []
+
+    return read
+
+
+def refuse(text: str) -> Callable[[Path], list[np.ndarray]]:
+    def read(path: Path) -> list[np.ndarray]:
+        raise Refusal(text)
+
+    return read
+
+
+def say(text: str) -> Callable[[Path], list[np.ndarray]]:
+    def read(path: Path) -> list[np.ndarray]:
+        print(text)
+        return []
+
+    return read
+
+
+def look_up(path: Path) -> list[np.ndarray]:
+    return [{}["weights"]]  # type: ignore[return-value]
+
+
+def remove(path: Path) -> list[np.ndarray]:
+    path.unlink()
+    return []
+
+
+def start(path: Path) -> list[np.ndarray]:
+    subprocess.run(["true"])
+    return []
+
+
+def connect(path: Path) -> list[np.ndarray]:
+    import socket
+
+    with socket.socket() as made:
+        made.settimeout(0.1)
+        made.connect_ex(("127.0.0.1", 9))
+    return []
+
+
+#: What a reader does -> it, and what the campaign must say of it; "" where it is right.
+PLANTED: dict[str, tuple[Callable[[Path], list[np.ndarray]], str]] = {
+    "accepts": (lambda path: [np.zeros(3)], ""),
+    "refuses": (lambda path: (_ for _ in ()).throw(InputError("no such thing")), ""),
+    "crashes": (lambda path: os.kill(os.getpid(), signal.SIGSEGV), "it crashes: SIGSEGV"),  # type: ignore[dict-item]
+    "exits": (lambda path: os._exit(0), "it ends without a word"),
+    "waits": (lambda path: time.sleep(1000), "for ever"),  # type: ignore[dict-item]
+    "burns": (burn, "for ever"),
+    "takes memory": (take, "the memory ran out"),
+    "hides that memory ran out": (take_and_hide_it, "the memory ran out"),
+    "raises KeyError": (look_up, "KeyError"),
+    "writes beside the input": (write("new.txt"), "it writes or removes 1 files"),
+    "writes over the input": (write("x.txt"), "it writes or removes 1 files"),
+    "writes into the working folder": (write("../work/new.txt"), "it writes or removes 1 files"),
+    "removes the input": (remove, "it writes or removes 1 files"),
+    "prints": (say("a warning"), "a reader prints"),
+    "refuses with escape codes": (refuse("\x1b[31mno\x1b[0m"), "does not only print"),
+    "refuses in two lines": (refuse("no\nno"), "does not only print"),
+    "refuses without a word": (refuse(""), "does not only print"),
+    "refuses without an end": (refuse("no" * 100_000), "does not only print"),
+    "starts a program": (start, "subprocess.Popen"),
+    "asks the network": (connect, "socket.connect"),
+    "reads another file": (lambda path: [np.frombuffer(CANARY, np.uint8)], "another file was read"),
+}
+
+
+def plant(name: str) -> Kind:
+    """A kind of input whose reader does what PLANTED says."""
+
+    def make(seeds: Any, rng: Random, place: Path) -> Path:
+        (place / "x.txt").write_text("an input")
+        return place / "x.txt"
+
+    return Kind(words=name, make=make, read=PLANTED[name][0])
+
+
+def run_planted(place: str) -> None:
+    """In a process of its own, which has one thread: give one input to each planted reader, and print what is found."""
+    fuzz_campaign.SECONDS, fuzz_campaign.CLOCK = 1, 3
+    made = Campaign(Path(place), kinds={name: plant(name) for name in PLANTED}, jobs=4)
+    made.warm()
+    made.run([(name, 0, fuzz_campaign.READER) for name in PLANTED], 60, print)
+    found = {each.kind: each.text for outcomes in made.findings.values() for each in outcomes}
+    print("found:" + json.dumps(found))
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What the campaign says of each planted reader."""
+    place = tmp_path_factory.mktemp("planted") / "inputs"
+    code = f"from tests.test_fuzz import run_planted; run_planted({str(place)!r})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    said: dict[str, str] = json.loads(done.stdout.partition("found:")[2])
+    return said
+
+
+@pytest.mark.parametrize("name", list(PLANTED))
+def test_a_reader_that_breaks_its_promise_is_found_and_an_honest_one_is_not(planted, name):
+    words = PLANTED[name][1]
+    assert (name in planted) == bool(words), planted
+    assert words in planted.get(name, "")
+
+
+# -- its inputs
+
+
+DIGESTS = """
+import hashlib, sys
+from pathlib import Path
+from random import Random
+from tests.fuzz_campaign import KINDS, Campaign
+made = Campaign(Path(sys.argv[1]))
+for name in sys.argv[2:]:
+    for number in range(3):
+        place = made.place / f"{name}-{number}"
+        place.mkdir()
+        KINDS[name].make(made.seeds, Random(f"0 {name} {number}"), place)
+        files = sorted(path for path in place.rglob("*") if path.is_file() and path.lstat().st_size < 10**8)
+        parts = [str(path.relative_to(place)).encode("utf-8", "surrogateescape") + path.read_bytes() for path in files]
+        print(name, number, hashlib.sha256(b"".join(parts)).hexdigest())
+"""
+
+
+def digests(place: Path, names: list[str], hash_seed: str) -> str:
+    command = [sys.executable, "-c", DIGESTS, str(place), *names]
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+def check_digests(place: Path, names: list[str]) -> None:
+    first, second = (digests(place / seed, names, seed) for seed in ("1", "2"))
+    assert first.count("\n") == 3 * len(names)
+    assert first == second
+    assert len({line.split()[2] for line in first.splitlines()}) > 2 * len(names), "all inputs are alike"
+
+
+def test_an_input_is_made_anew_from_its_name_and_the_seed(tmp_path):
+    check_digests(tmp_path, [name for name, kind in KINDS.items() if not kind.needs and name != "cifar"])
+
+
+@pytest.mark.slow
+def test_so_is_one_that_a_framework_makes(torch_twin, tmp_path):
+    pytest.importorskip("h5py")
+    pytest.importorskip("PIL")
+    check_digests(tmp_path, list(KINDS))
+
+
+def test_the_hand_made_keras_file_is_laid_out_as_keras_writes_it(keras_twin, tmp_path):
+    h5py = pytest.importorskip("h5py")
+    from shared.weights import initial_weights
+    from tests.fuzz_seeds import TINY, keras_bytes
+
+    def layout(path: Path) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+
+        def note(name: str, entry: Any) -> None:
+            if isinstance(entry, h5py.Dataset):
+                found[name] = (entry.shape, str(entry.dtype), entry[()].tobytes())
+            elif "name" in entry.attrs:
+                found[name] = str(entry.attrs["name"])
+
+        with h5py.File(path) as file:
+            file.visititems(note)
+        return {
+            name: what for name, what in found.items() if any(kind in name for kind in ("conv2d", "dense", "batch"))
+        }
+
+    model = keras_twin.create_model(TINY)
+    keras_twin.set_weights(model, initial_weights(TINY, 0))
+    keras_twin.write_native(model, tmp_path / "real.weights.h5")
+    (tmp_path / "ours.weights.h5").write_bytes(keras_bytes(".weights.h5"))
+    real = layout(tmp_path / "real.weights.h5")
+    assert len(real) > 60
+    assert layout(tmp_path / "ours.weights.h5") == real
+
+
+@pytest.mark.parametrize("spoil", [fuzz_spoil.blind, fuzz_spoil.spoil_text, fuzz_spoil.spoil_json])
+@pytest.mark.parametrize("content", [b"", b"x", b'{"a": [1, 2.5, "b"]}', bytes(range(256)) * 50])
+def test_whatever_is_spoilt_stays_of_bounded_size_and_mostly_changes(spoil, content):
+    results = [spoil(content, Random(number), b"another file") for number in range(50)]
+    assert max(map(len, results)) <= 8_000_000
+    assert sum(result != content for result in results) > (25 if content else 5)
+
+
+def test_what_is_packed_again_has_the_right_sums():
+    import io
+    import tarfile
+    import zipfile
+    import zlib
+
+    for number in range(40):
+        spoilt = fuzz_spoil.zip_of([("a", 0, b"xyz", zlib.crc32(b"xyz"), 3), ("b", 8, *fuzz_spoil.zeros(2), 2 * 10**6)])
+        with zipfile.ZipFile(io.BytesIO(spoilt)) as archive:
+            assert archive.testzip() is None
+        header = bytearray(tarfile.TarInfo(f"{number}.png").tobuf(tarfile.USTAR_FORMAT))
+        header[124:136] = b"%011o\0" % number
+        with tarfile.open(fileobj=io.BytesIO(fuzz_spoil.summed(header) + bytes(1024))) as archive:
+            assert archive.next().size == number
+    assert zlib.decompress(fuzz_spoil.zlib_zeros(2)) == bytes(2 * 10**6)
+
+
+# -- its figures
+
+
+def figures() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(FIGURES.read_text(encoding="utf-8"))
+    return found
+
+
+def test_the_figures_in_the_document_are_those_that_were_counted():
+    document = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
+    assert f"\n\n{markdown(figures())}\n" in document, "fill it with: tests/fuzz_campaign.py --table FILE"
+
+
+def test_enough_was_tried_in_time_and_nothing_broke():
+    found = figures()
+    assert {name: each["words"] for name, each in found["kinds"].items()} == {
+        n: kind.words for n, kind in KINDS.items()
+    }
+    assert sum(each["inputs"] for each in found["kinds"].values()) >= 20_000
+    for each in found["kinds"].values():
+        assert each["inputs"] == each["accepted"] + each["refused"] + each["broke"]
+        assert each["broke"] == 0
+        assert each["accepted"] > 0
+        assert each["refused"] > 0
+    assert table_rows(found)[-1][0] == "all"
