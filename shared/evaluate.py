@@ -146,7 +146,7 @@ def ask(
 def _images_at_once(spec: ResNetSpec) -> int:
     """Return how many images fit into the memory together; raise `InputError` if not even one does.
 
-    The size of the images comes from the file of the weights. A few layers are held at a time, the largest ones at most.
+    The size of the images comes from the file of the weights. A few layers are held at a time, at most the largest.
     """
     largest = max(math.prod(row.output_shape) for row in layer_table(spec, spec.input_size))
     one, memory = LAYERS_AT_ONCE * 4 * largest, machine_memory() // 2
