@@ -43,7 +43,7 @@ from shared.classroom.notebooks import (
 )
 from shared.classroom.workers import each_apart
 from shared.errors import InputError, MissingPackageError
-from shared.files import open_plain, write_text
+from shared.files import read_start, write_text
 from shared.printable import printable, printable_list
 from shared.versions import install_command, is_installed
 
@@ -137,8 +137,7 @@ class Course:
     def read_verdict(self, assignment: str, student: str) -> Verdict | None:
         """The last verdict on a submission, None before there is one."""
         try:
-            with open_plain(self.verdict_path(assignment, student)) as file:
-                return Verdict.from_json(file.read(MAX_VERDICT).decode("utf-8"))
+            return Verdict.from_json(read_start(self.verdict_path(assignment, student), MAX_VERDICT).decode("utf-8"))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from shared.classroom.folders import list_files
 from shared.errors import InputError
-from shared.files import open_plain
+from shared.files import read_start
 from shared.printable import printable
 
 NOT_STUDENTS = ("__MACOSX",)  # what unpacked archives bring along
@@ -22,8 +22,7 @@ def read_table(path: Path, columns: Sequence[str]) -> list[list[str]]:
 
     Raises `InputError` if it cannot be read or lacks a column, with the first line.
     """
-    with open_plain(path) as file:
-        data = file.read(MAX_TABLE + 1)
+    data = read_start(path, MAX_TABLE)
     if len(data) > MAX_TABLE:
         raise InputError(f"{path} has more than {MAX_TABLE / 1e6:.0f} MB; a table of a class is smaller")
     try:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import InputError
-from shared.files import open_plain
+from shared.files import read_start
 from shared.printable import printable
 
 BEGIN, END = "### BEGIN HIDDEN TESTS", "### END HIDDEN TESTS"
@@ -183,8 +183,7 @@ def read_notebook(path: Path, *, follow: bool = True) -> Cell:
     Raises `InputError` for what is missing, far too large, or not a notebook.
     """
     name = printable(path.name)
-    with open_plain(path, follow=follow) as file:
-        data = file.read(MAX_BYTES + 1)
+    data = read_start(path, MAX_BYTES, follow=follow)
     if len(data) > MAX_BYTES:
         raise InputError(f"{name} has more than {MAX_BYTES / 1e6:.0f} MB")
     if sum(map(data.count, (b",", b"[", b"{"))) > MAX_VALUES:
