@@ -196,6 +196,8 @@ def read_idx(path: Path, sha256: str) -> NDArray[np.uint8]:
     """
     advice = f"delete it and it is downloaded anew, or put the right file there (SHA-256 of its content: {sha256})"
     with open_plain(path) as file, readable(path, "damaged or only half there", advice):
+        if os.fstat(file.fileno()).st_size > MOST_IDX_BYTES:  # zeros behind its end would be passed over one by one
+            raise ValueError("it is larger than what it should hold")
         content = unpacked(file, Budget.for_file(path)).read(MOST_IDX_BYTES)
     if hashlib.sha256(content).hexdigest() != sha256:
         raise InputError(f"{path} holds {len(content):,} bytes that are not those of Fashion-MNIST; {advice}")

@@ -111,10 +111,21 @@ def _own_status(path: str | Path) -> os.stat_result | None:
         raise InputError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error})") from error
 
 
+def read_start(path: str | Path, most: int, *, follow: bool = True) -> bytes:
+    """Return the first bytes of a plain file: at most `most` and one more, which tells that it is too large.
+
+    No more memory is asked for than it has. Raises `InputError` as `open_plain` does, and if the disk fails.
+    """
+    with open_plain(path, follow=follow) as file:
+        try:
+            return file.read(min(os.fstat(file.fileno()).st_size, most) + 1)
+        except OSError as error:
+            raise InputError(f"{path} cannot be read ({error.strerror or error})") from error
+
+
 def read_own(path: str | Path, most: int) -> bytes:
     """Return what is in a plain file of at most `most` bytes; `InputError` for a larger one, a link, a pipe, ..."""
-    with open_plain(path, follow=False) as file:
-        content = file.read(most + 1)
+    content = read_start(path, most, follow=False)
     if len(content) > most:
         raise InputError(f"{path} has more than {most / 1e6:g} MB, and no such file needs so much")
     return content

@@ -155,7 +155,7 @@ def _read_keras(path: Path, budget: Budget) -> tuple[str, Arrays]:
 
 def _check_ending(path: Path) -> None:
     """Raise `WeightsError` if a file plainly is of another kind than its ending says."""
-    with open_plain(path) as stream:
+    with open_plain(path) as stream, said_as_damage(path, "file of weights"):
         head = stream.read(512)
     kinds = [
         ("an HDF5 file", (".h5",), head.startswith(b"\x89HDF\r\n\x1a\n")),

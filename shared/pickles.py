@@ -7,11 +7,12 @@ Nothing that the file chose is hashed, compared or printed on the way, as a few 
 
 from __future__ import annotations
 
+import io
 import pickletools
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
-from shared.budget import Budget
+from shared.budget import PIECE, Budget
 from shared.errors import WeightsError
 from shared.printable import printable
 
@@ -31,6 +32,20 @@ class Name:
     """A name that the pickle uses: "torch.FloatStorage". It stands for nothing yet."""
 
     text: str
+
+
+class Bounded:
+    """A stream of which no more is asked for than it has: room for all that is asked for is made before it is read."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream, self.readline, self.tell = stream, stream.readline, stream.tell
+        start = stream.tell()
+        self._end = stream.seek(0, io.SEEK_END)
+        stream.seek(start)
+
+    def read(self, size: int) -> bytes:
+        """Return `size` bytes, or those that are left."""
+        return self._stream.read(min(size, self._end - self.tell()) if size > PIECE else size)
 
 
 class Pairs(list[tuple[Any, Any]]):
@@ -91,7 +106,7 @@ class PickleMachine:
             stack[-1].extend(zip(items[::2], items[1::2], strict=True))
 
         argument: Any
-        for opcode, argument, _ in pickletools.genops(stream):
+        for opcode, argument, _ in pickletools.genops(cast(BinaryIO, Bounded(stream))):
             self.budget.take_member(OBJECT)
             match opcode.name:
                 case name if name in NOTHING:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from shared.archives import MOST_PICTURE, list_archive
 from shared.budget import Budget, machine_memory
 from shared.errors import InputError, MissingPackageError
-from shared.files import open_plain
+from shared.files import read_start
 from shared.listing import Listing, folder_budget, list_folder
 from shared.picture_parts import take_apart
 from shared.printable import printable, printable_list
@@ -242,8 +242,7 @@ def open_picture(content: bytes, channels: int, kinds: Counter[str] | None = Non
 
 def read_picture(path: Path) -> bytes:
     """Return the bytes of a file; raise `ValueError` for one that is too large for a picture, or never ends."""
-    with open_plain(path) as file:
-        content = file.read(MOST_PICTURE + 1) or b""
+    content = read_start(path, MOST_PICTURE)
     if len(content) > MOST_PICTURE:
         raise ValueError(f"it has more than {MOST_PICTURE / 1e6:,.0f} MB; no picture has")
     return content

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import InputError
-from shared.files import check_readable, open_plain
+from shared.files import check_readable, read_start
 from shared.printable import printable, printable_list
 from shared.spec import nearest
 
@@ -347,8 +347,7 @@ def get_recipe(name: str | Recipe, changes: Iterable[str] = (), **fields_: Any) 
 def read_recipe(path: str | Path) -> Recipe:
     """Read a recipe from a TOML file, as a training run writes it. Raises `InputError` if it is none."""
     path = check_readable(path)
-    with open_plain(path) as file:
-        content = file.read(MOST_FILE + 1)
+    content = read_start(path, MOST_FILE)
     if len(content) > MOST_FILE:
         raise InputError(f"{path} is no recipe: {TOO_LARGE}")
     try:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -16,13 +18,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from shared.classroom.handed_in import read_class
+from shared.classroom.notebooks import read_notebook
+from shared.data import read_idx
 from shared.errors import InputError
+from shared.foreign import read_weights
+from shared.pictures import read_picture
+from shared.recipe import read_recipe
 from tests.conftest import ROOT
 
 if sys.platform != "linux":
     pytest.skip("the campaign forks, and reads Linux' /proc", allow_module_level=True)
 
-from tests import fuzz_campaign, fuzz_spoil
+from tests import fuzz_campaign, fuzz_seeds, fuzz_spoil
 from tests.fuzz_campaign import CANARY, KINDS, Campaign, Kind, Refusal, markdown, table_rows
 
 FIGURES = ROOT / "docs" / "results" / "fuzz.json"
@@ -302,3 +310,57 @@ def test_enough_was_tried_in_time_and_nothing_broke():
         assert each["accepted"] > 0
         assert each["refused"] > 0
     assert table_rows(found)[-1][0] == "all"
+
+
+# -- what it found
+
+
+def sparse(path: Path, start: bytes) -> Path:
+    """A file of six gigabytes, of which the disk holds the start."""
+    path.write_bytes(start)
+    os.truncate(path, 6_000_000_000)
+    return path
+
+
+def test_a_file_that_cannot_be_read_is_said_so_by_every_reader_that_opens_it(tmp_path):
+    """Its bytes are those of the process' memory: reading them fails as on a disk that is broken."""
+    for name in ("a.safetensors", "a.pth", "a.keras", "a.h5"):
+        (tmp_path / name).symlink_to("/proc/self/mem")
+        with pytest.raises(InputError, match="Input/output error"):
+            read_weights(tmp_path / name)
+    for name, read in {"a.ipynb": read_notebook, "a.toml": read_recipe, "class.csv": read_class}.items():
+        (tmp_path / name).symlink_to("/proc/self/mem")
+        with pytest.raises(InputError, match="cannot be read"):
+            read(tmp_path / name)
+
+
+def test_a_picture_of_gigabytes_is_passed_over_without_room_for_it(tmp_path):
+    with pytest.raises(ValueError, match="no picture has"):
+        read_picture(sparse(tmp_path / "a.png", b"\x89PNG"))
+    (tmp_path / "b.png").write_bytes(b"x" * 10)
+    tracemalloc.start()
+    try:
+        assert read_picture(tmp_path / "b.png") == b"x" * 10
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_zeros_behind_a_packed_data_set_are_not_counted_one_by_one(tmp_path):
+    content = fuzz_seeds.idx()
+    path = sparse(tmp_path / "a.gz", fuzz_spoil.gz(content))
+    with pytest.raises(InputError, match="larger than what it should hold"):
+        read_idx(path, hashlib.sha256(content).hexdigest())
+
+
+@pytest.mark.parametrize("start", [b"X", b"T", b"B", b"\x8d", b"\x8e", b"\x8b"])
+def test_a_pickle_is_given_no_room_for_what_it_only_says_that_it_holds(tmp_path, start):
+    length = b"\xff\xff\xff\x7f" if start in b"XTB\x8b" else b"\xff\xff\xff\x7f\0\0\0\0"
+    (tmp_path / "a.pth").write_bytes(b"\x80\x02" + start + length + b"x" * 100)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match="no readable PyTorch checkpoint"):
+            read_weights(tmp_path / "a.pth")
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
