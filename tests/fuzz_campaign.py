@@ -82,6 +82,8 @@ BY_COMMAND, BY_PROCESS = 20, 200
 READER, COMMAND, PROCESS = "reader", "command", "process"
 MOST_TEXT = 9000
 ACCEPTED, REFUSED, BROKE = "accepted", "refused", "broke"
+#: How libraries say that there is no memory left.
+RUN_OUT = re.compile(r"(cannot|can't|unable to|could not|failed to) allocate|out of memory|bad_alloc", re.IGNORECASE)
 #: What Python tells before it does something that no reader of a file does.
 NEVER = (
     "subprocess.Popen",
@@ -93,6 +95,10 @@ NEVER = (
     "socket.getaddrinfo",
 )
 RECORDED = ("torch", "numpy", "h5py", "pillow", "safetensors", "python")
+
+
+#: What a run that was killed leaves in its folder, and whoever goes on with it takes away.
+LEFT_BY_A_KILL = re.compile(r"/run/(run\.lock(\.txt)?|\.?tmp[^/]*)$")
 
 
 class Broken(Exception):  # noqa: N818 (it is a result, not a mistake of the script)
@@ -575,7 +581,7 @@ def has_run_out(error: BaseException | None) -> bool:
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        if isinstance(error, MemoryError) or re.search(r"alloc|out of memory", str(error), re.IGNORECASE):
+        if isinstance(error, MemoryError) or RUN_OUT.search(str(error)):
             return True
         error = error.__cause__ or error.__context__
     return False
@@ -785,6 +791,7 @@ class Child:
         """Look for files that were written: none may be, but for what a command is asked for."""
         after = snapshot(self.input, self.work)
         changed = {name for name in {*self.before, *after} if self.before.get(name) != after.get(name)}
+        changed -= {name for name in changed if name not in after and LEFT_BY_A_KILL.search(name)}
         if outcome.result == ACCEPTED and outcome.route != READER:
             changed -= {str(self.work / "out.safetensors")}
         if (
