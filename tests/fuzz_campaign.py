@@ -75,7 +75,7 @@ from tests.fuzz_spoil import MOST  # noqa: E402
 MOST_MEMORY = 700_000_000
 #: Seconds of a processor, and seconds on the clock, after which an input counts as endless. A process of its own starts
 #: first, and the clock also runs while other programs have the processor.
-SECONDS, CLOCK = 10, 25
+SECONDS, CLOCK = 10, 75
 SECONDS_OF_COMMAND, CLOCK_OF_COMMAND = 40, 160
 #: One of so many inputs goes through the command `resnet-twins`: its `main()` in the child, or a process of its own.
 BY_COMMAND, BY_PROCESS = 20, 200
