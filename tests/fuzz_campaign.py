@@ -78,9 +78,10 @@ MOST_MEMORY = 700_000_000
 SECONDS, CLOCK = 10, 75
 SECONDS_OF_COMMAND, CLOCK_OF_COMMAND = 40, 160
 #: One of so many inputs goes through the command `resnet-twins`: its `main()` in the child, or a process of its own.
-BY_COMMAND, BY_PROCESS = 20, 200
+BY_COMMAND, BY_PROCESS = 25, 200
 READER, COMMAND, PROCESS = "reader", "command", "process"
 MOST_TEXT = 9000
+EVERYBODY = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
 ACCEPTED, REFUSED, BROKE = "accepted", "refused", "broke"
 #: How libraries say that there is no memory left.
 RUN_OUT = re.compile(r"(cannot|can't|unable to|could not|failed to) allocate|out of memory|bad_alloc", re.IGNORECASE)
@@ -449,7 +450,7 @@ KINDS: dict[str, Kind] = {
         make=one_file("weights.h5", "a.weights.h5", beside=True),
         read=checkpoint,
         argv=weights_argv,
-        share=3,
+        share=2,
         needs=H5PY,
     ),
     "h5": Kind(
@@ -457,7 +458,7 @@ KINDS: dict[str, Kind] = {
         make=one_file("h5", "a.h5", beside=True),
         read=checkpoint,
         argv=weights_argv,
-        share=3,
+        share=2,
         needs=H5PY,
     ),
     "png": Kind(
@@ -1037,6 +1038,7 @@ def main() -> int:
         "seed": given.seed,
         "jobs": given.jobs,
         "seconds": round(time.monotonic() - begun),
+        "processor_seconds": round(sum(sum(resource.getrusage(who)[:2]) for who in EVERYBODY)),
         "kinds": {name: vars(campaign.figures[name]) for name in kinds if name in campaign.figures},
     }
     show(console, found, campaign.findings)
