@@ -39,10 +39,11 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):  # a process with threads cannot fork
-    os.environ[variable] = "1"
-os.environ |= {"COLUMNS": "140", "MPLBACKEND": "agg", "TF_CPP_MIN_LOG_LEVEL": "3"}
-os.environ.pop("RESNET_TWINS_DATA", None)
+#: Of the process that forks: one with several threads cannot, and no data set of the user's is to be read.
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "COLUMNS": "140"}
+ENVIRONMENT |= {"MPLBACKEND": "agg", "TF_CPP_MIN_LOG_LEVEL": "3", "RESNET_TWINS_DATA": ""}
+if __name__ == "__main__":  # before NumPy is imported; the tests import this, too, and keep their environment
+    os.environ |= ENVIRONMENT
 
 import numpy as np  # noqa: E402
 from rich.console import Console  # noqa: E402
@@ -667,6 +668,8 @@ class Child:
         self.before = snapshot(self.input)
         self.printed = self.place / "printed"
         self.begun = time.monotonic()
+        self.heard, self.silent = b"", False
+        self.ended: tuple[int, resource.struct_rusage] | None = None
         self.pipe, writing = os.pipe()
         self.process = os.fork()
         if self.process == 0:
@@ -716,6 +719,7 @@ class Child:
         limit(SECONDS_OF_COMMAND, MOST_MEMORY + 200_000_000)
         if self.route == PROCESS:
             os.environ["PYTHONPATH"] = str(ROOT)
+            os.set_inheritable(writing, True)  # its end tells that the process has ended
             os.execv(sys.executable, [sys.executable, "-m", "shared.cli", *argv])
         from shared.cli import main
 
@@ -732,18 +736,31 @@ class Child:
         sys.stderr.flush()
         os._exit(code)
 
-    def end(self, killed: bool) -> Outcome:
+    def hear(self) -> None:
+        """Take what the child says, or that it has said all."""
+        part = os.read(self.pipe, 1 << 16)
+        self.heard += part
+        self.silent = not part
+
+    def has_ended(self) -> bool:
+        """Whether the child has said all and is gone, which one does a moment after the other."""
+        if self.silent and self.ended is None:
+            process, status, usage = os.wait4(self.process, os.WNOHANG)
+            self.ended = (status, usage) if process else None
+        return self.ended is not None
+
+    def end(self) -> Outcome:
         """When the child is done, or its time is over: return what came of the input."""
-        if killed:
-            os.killpg(self.process, signal.SIGKILL)
-        parts = []
-        while part := os.read(self.pipe, 1 << 16) if not killed else b"":
-            parts.append(part)
         os.close(self.pipe)
-        _, status, usage = os.wait4(self.process, 0)
+        killed = self.ended is None
+        if self.ended is None:
+            os.killpg(self.process, signal.SIGKILL)
+            _, *rest = os.wait4(self.process, 0)
+            self.ended = (rest[0], rest[1])
+        status, usage = self.ended
         with contextlib.suppress(ProcessLookupError, PermissionError):  # what it may have started
             os.killpg(self.process, signal.SIGKILL)
-        said = json.loads(b"".join(parts) or b"{}")
+        said = json.loads(self.heard if self.heard and not killed else b"{}")
         outcome = Outcome(self.name, self.number, said.get("route", self.route), said.get("result", BROKE))
         outcome.text, outcome.detail = said.get("text", ""), said.get("detail", "")
         outcome.seconds = usage.ru_utime + usage.ru_stime
@@ -898,13 +915,18 @@ class Campaign:
                 children[child.pipe] = child
             if not children:
                 return
-            soonest = min(child.deadline for child in children.values())
-            ready, _, _ = select.select(list(children), [], [], max(0.0, soonest - time.monotonic()))
-            over = [pipe for pipe, child in children.items() if time.monotonic() > child.deadline]
-            for pipe in {*ready, *over}:
-                child = children.pop(pipe)
-                self.note(child, child.end(killed=pipe not in ready))
-                child.clean()
+            soonest = min(child.deadline for child in children.values()) - time.monotonic()
+            leaving = any(child.silent for child in children.values())
+            speaking = [pipe for pipe, child in children.items() if not child.silent]
+            ready, _, _ = select.select(speaking, [], [], 0.001 if leaving else max(0.0, soonest))
+            for pipe in ready:
+                children[pipe].hear()
+            for pipe, child in list(children.items()):
+                late_one = pipe not in ready and time.monotonic() > child.deadline
+                if child.has_ended() or late_one:
+                    self.note(child, child.end())
+                    del children[pipe]
+                    child.clean()
             if time.monotonic() - told > 30:
                 told = time.monotonic()
                 done, broke = (
@@ -977,10 +999,14 @@ def table_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def markdown(found: dict[str, Any]) -> str:
-    """Return the table as it stands in docs/faults.md."""
+    """Return the table as it stands in docs/faults.md, and when and with what it was counted."""
     names = headings()
     lines = [names, ("---", *["---:"] * (len(names) - 1)), *table_rows(found)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    inputs = sum(each["inputs"] for each in found["kinds"].values())
+    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    head = f"{found['date']}, seed {found['seed']}: {inputs:,} inputs, for which processors were busy for "
+    head += f"{found['processor_seconds'] / 60:.0f} minutes ({versions}).\n\n"
+    return head + "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def show(console: Console, found: dict[str, Any], findings: dict[str, list[Outcome]]) -> None:

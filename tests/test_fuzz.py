@@ -66,6 +66,12 @@ def burn(path: Path) -> list[np.ndarray]:
         pass
 
 
+def fall_silent(path: Path) -> list[np.ndarray]:
+    os.closerange(3, 200)
+    time.sleep(1000)
+    return []
+
+
 def take(path: Path) -> list[np.ndarray]:
     return [np.ones(3_000_000_000, np.uint8)]
 
@@ -130,13 +136,14 @@ PLANTED: dict[str, tuple[Callable[[Path], list[np.ndarray]], str]] = {
     "crashes": (lambda path: os.kill(os.getpid(), signal.SIGSEGV), "it crashes: SIGSEGV"),  # type: ignore[dict-item]
     "exits": (lambda path: os._exit(0), "it ends without a word"),
     "waits": (lambda path: time.sleep(1000), "for ever"),  # type: ignore[dict-item]
+    "waits and says that it is done": (fall_silent, "for ever"),
     "burns": (burn, "for ever"),
     "takes memory": (take, "the memory ran out"),
     "hides that memory ran out": (take_and_hide_it, "the memory ran out"),
     "raises KeyError": (look_up, "KeyError"),
     "writes beside the input": (write("new.txt"), "it writes or removes 1 files"),
     "writes over the input": (write("x.txt"), "it writes or removes 1 files"),
-    "writes into the working folder": (write("../work/new.txt"), "it writes or removes 1 files"),
+    "writes into the working folder": (write(str(Path("..", "work", "new.txt"))), "it writes or removes 1 files"),
     "removes the input": (remove, "it writes or removes 1 files"),
     "prints": (say("a warning"), "a reader prints"),
     "refuses with escape codes": (refuse("\x1b[31mno\x1b[0m"), "does not only print"),
@@ -174,7 +181,9 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What the campaign says of each planted reader."""
     place = tmp_path_factory.mktemp("planted") / "inputs"
     code = f"from tests.test_fuzz import run_planted; run_planted({str(place)!r})"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    environment = {**os.environ, **fuzz_campaign.ENVIRONMENT}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     said: dict[str, str] = json.loads(done.stdout.partition("found:")[2])
     return said
@@ -209,7 +218,7 @@ for name in sys.argv[2:]:
 
 def digests(place: Path, names: list[str], hash_seed: str) -> str:
     command = [sys.executable, "-c", DIGESTS, str(place), *names]
-    environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+    environment = {**os.environ, **fuzz_campaign.ENVIRONMENT, "PYTHONHASHSEED": hash_seed}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
 
 
@@ -296,6 +305,18 @@ def figures() -> dict[str, Any]:
 def test_the_figures_in_the_document_are_those_that_were_counted():
     document = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
     assert f"\n\n{markdown(figures())}\n" in document, "fill it with: tests/fuzz_campaign.py --table FILE"
+
+
+def test_the_document_states_the_limits_that_the_campaign_has():
+    document = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
+    for words in (
+        f"took more than {fuzz_campaign.MOST_MEMORY / 1e6:.0f} MB above",
+        f"took more than {fuzz_campaign.SECONDS} seconds of a processor",
+        f"({fuzz_campaign.CLOCK} seconds on the clock)",
+        f"Every {fuzz_campaign.BY_COMMAND}th input of a kind",
+        f"every {fuzz_campaign.BY_PROCESS}th starts a process of its own",
+    ):
+        assert words in document
 
 
 def test_enough_was_tried_in_time_and_nothing_broke():
