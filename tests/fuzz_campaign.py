@@ -1005,8 +1005,12 @@ def markdown(found: dict[str, Any]) -> str:
     inputs = sum(each["inputs"] for each in found["kinds"].values())
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
     head = f"{found['date']}, seed {found['seed']}: {inputs:,} inputs, for which processors were busy for "
-    head += f"{found['processor_seconds'] / 60:.0f} minutes ({versions}).\n\n"
-    return head + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    head += f"{found['processor_seconds'] / 60:.0f} minutes ({versions})."
+    if "before" in found:
+        before = found["before"]
+        head += f" Of the first {before['inputs']:,} ones, {before['broke']} broke something in revision"
+        head += f" {before['revision']}, in which the readers were not hardened yet."
+    return head + "\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def show(console: Console, found: dict[str, Any], findings: dict[str, list[Outcome]]) -> None:
@@ -1029,7 +1033,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of all that is done to the files")
     parser.add_argument("--only", nargs="+", choices=KINDS, metavar="KIND", help=f"only these: {', '.join(KINDS)}")
     parser.add_argument("--jobs", type=int, default=2, help="inputs that are read at the same time")
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--json", type=Path, help="write the figures to this file; others there stay")
     parser.add_argument("--table", type=Path, help="only print the figures in this file, as docs/faults.md shows them")
     parser.add_argument("--keep", type=Path, help="a folder for the inputs that break something")
     parser.add_argument("--again", metavar="KIND:NUMBER", help="only this input; what it breaks is told in full")
@@ -1072,7 +1076,8 @@ def main() -> int:
         for outcome in (each for outcomes in campaign.findings.values() for each in outcomes):
             print(outcome.detail)
     if given.json:
-        given.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        known = json.loads(given.json.read_text(encoding="utf-8")) if given.json.exists() else {}
+        given.json.write_text(json.dumps({**known, **found}, indent=2) + "\n", encoding="utf-8")
     broke = sum(len(outcomes) for outcomes in campaign.findings.values())
     console.print("[bold red]not all was contained[/]" if broke else "all was accepted, or refused in one line")
     return 1 if broke else 0
