@@ -30,7 +30,7 @@ from shared.classroom.notebooks import (
     read_notebook,
     split_hidden,
 )
-from shared.classroom.report import write_feedback, write_report
+from shared.classroom.report import for_cell, write_feedback, write_report
 from shared.classroom.sandbox import DiedError, Limits, Sandbox, why_not
 from shared.classroom.selftest import selftest, with_answers, wrong_answers
 from shared.errors import InputError
@@ -248,7 +248,7 @@ def test_the_report_names_all_that_needs_a_look(graded_class, tmp_path):
     finally:
         (course.folder / "students.csv").unlink()
     rows = rows_of(table)
-    assert rows.keys() == {"absent", *outcomes}
+    assert rows.keys() == {"absent", *map(for_cell, outcomes)}
     assert rows["good"] == {
         "assignment": TINY,
         "student": "good",

@@ -398,6 +398,15 @@ def test_lines_that_begin_hidden_tests_cost_no_more_than_other_lines():
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
 
 
+def test_a_page_is_written_for_who_writes_the_marks_of_hidden_tests(released):
+    hand_in(released, "ann", {"add_up": "def add_up(numbers):\n### BEGIN HIDDEN TESTS\n    return float(sum(numbers))"})
+    (verdict,) = courses.grade(released, jobs=1)
+    assert sum(mark.score or 0 for mark in verdict.marks) == 6
+    ((page,), failed) = write_feedback(released, None)
+    assert failed == []
+    assert "BEGIN HIDDEN-TESTS" in page.read_text(encoding="utf-8")
+
+
 def test_hidden_tests_are_taken_out_of_the_teachers_cells():
     text = "a = 1\n### BEGIN HIDDEN TESTS\nb = 2\n### END HIDDEN TESTS\nc = 3\n"
     assert split_hidden(text) == ("a = 1\nc = 3", "b = 2")

@@ -219,7 +219,7 @@ def test_stored_inputs_that_lie_are_refused(tmp_path):
     lie = json.loads(trained.inputs.to_json()) | {"classes": ["a", "b"]}
     path = tmp_path / "lie.safetensors"
     write_safetensors(path, trained.arrays, trained.spec, {"inputs": json.dumps(lie)})
-    with pytest.raises(InputError, match="2 classes, the network 10"):
+    with pytest.raises(InputError, match="2 classes and 1 means, the network 10 classes"):
         read_trained(path)
 
 

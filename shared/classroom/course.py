@@ -416,6 +416,17 @@ def _enter(course: Course, verdict: Verdict) -> None:
     course.write_verdict(verdict)
 
 
+def cells_for_nbgrader(verdict: Verdict) -> list[Cell]:
+    """The cells of the notebook that ran: a student's line must not read like the mark of a hidden test."""
+    cells = [dict(cell) for cell in verdict.cells]
+    for cell in cells:
+        marks = cell["metadata"].get("nbgrader")
+        if not marks or marks.get("solution"):
+            cell["source"] = cell["source"].replace("HIDDEN TESTS", "HIDDEN-TESTS")
+    return cells
+
+
 def _clean(verdict: Verdict) -> Cell:
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    return {"cells": verdict.cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+    cells = cells_for_nbgrader(verdict)
+    return {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}

@@ -14,7 +14,7 @@ from nbgrader.preprocessors import ClearSolutions, NbGraderPreprocessor, SaveAut
 from nbgrader.utils import is_grade, is_solution
 from traitlets import Bool, List, Unicode
 
-from shared.classroom.course import open_course
+from shared.classroom.course import cells_for_nbgrader, open_course
 
 
 class StudentVersion(ClearSolutions):
@@ -42,7 +42,7 @@ class Judged(NbGraderPreprocessor):
         found = resources["nbgrader"]
         course, pair = open_course(Path(self.course)), (found["assignment"], found["student"])
         verdict = (course.read_verdict(*pair) if self.ready else None) or course.verdict(*pair)
-        nb.cells = [from_dict(cell) for cell in verdict.cells]
+        nb.cells = [from_dict(cell) for cell in cells_for_nbgrader(verdict)]
         return nb, resources
 
 
