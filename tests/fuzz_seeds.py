@@ -79,6 +79,13 @@ SAFETENSORS_NAMES = {"float32": "F32", "float64": "F64", "float16": "F16", "int6
 SAFETENSORS_NAMES |= {"uint8": "U8", "bool": "BOOL", "int8": "I8", "uint64": "U64"}
 
 
+#: Kind of layer and canonical name of an array -> what Keras 2 called it.
+KERAS2_NAMES = {("conv2d", "weight"): "kernel", ("dense", "weight"): "kernel", ("dense", "bias"): "bias"}
+KERAS2_NAMES |= {("batch_normalization", "weight"): "gamma", ("batch_normalization", "bias"): "beta"}
+KERAS2_NAMES |= {("batch_normalization", "running_mean"): "moving_mean"}
+KERAS2_NAMES |= {("batch_normalization", "running_var"): "moving_variance"}
+
+
 class Stop(Reporter):
     """Does what Ctrl-C does, behind the second step or the one after it."""
 
@@ -333,7 +340,7 @@ def keras2_bytes() -> bytes:
             names = []
             for key, axes in KERAS_VARIABLES[kind]:
                 if key in row.weights:
-                    names.append(f"{row.name}/{key}:0".encode())
+                    names.append(f"{row.name}/{KERAS2_NAMES[kind, key]}:0".encode())
                     group[names[-1]] = np.transpose(arrays[f"{row.name}.{key}"], np.argsort(axes))
             group.attrs["weight_names"] = names
     return whole.getvalue()

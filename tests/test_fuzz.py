@@ -25,6 +25,7 @@ from shared.errors import InputError
 from shared.foreign import read_weights
 from shared.pictures import read_picture
 from shared.recipe import read_recipe
+from shared.versions import is_installed
 from tests.conftest import ROOT
 
 if sys.platform != "linux":
@@ -197,6 +198,31 @@ def test_a_reader_that_breaks_its_promise_is_found_and_an_honest_one_is_not(plan
 
 
 # -- its inputs
+
+GOOD = """
+import sys
+from pathlib import Path
+from tests import fuzz_campaign, fuzz_seeds
+fuzz_seeds.AS_IT_IS, fuzz_seeds.ODD_NAME, fuzz_seeds.HUGE, fuzz_seeds.NO_FILE = 1000, 0, 0, 0
+kinds = {name: fuzz_campaign.KINDS[name] for name in sys.argv[2:]}
+made = fuzz_campaign.Campaign(Path(sys.argv[1]), kinds=kinds)
+made.warm()
+made.run([(name, number, "reader") for name in kinds for number in range(6)], 150, print)
+print({name: each.inputs - each.accepted for name, each in made.figures.items()})
+"""
+#: All inputs of these are refused: formats that nobody decodes, an archive with too few pictures.
+NEVER_GOOD = ("stranger", "cifar-archive")
+
+
+@pytest.mark.slow
+def test_the_good_files_that_all_begin_with_are_accepted(tmp_path):
+    """Or a campaign would only show that its own files are no good."""
+    names = [name for name, kind in KINDS.items() if all(map(is_installed, kind.needs)) and name not in NEVER_GOOD]
+    names = [name for name in names if name not in ("idx", "metrics", "run-json", "state", "run")]  # always spoilt
+    command = [sys.executable, "-c", GOOD, str(tmp_path / "inputs"), *names]
+    environment = {**os.environ, **fuzz_campaign.ENVIRONMENT}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200)
+    assert done.stdout.splitlines()[-1:] == [str(dict.fromkeys(names, 0))], done.stdout + done.stderr
 
 
 DIGESTS = """
