@@ -113,7 +113,7 @@ def data_folders(data_dir: str | Path | None = None) -> list[Path]:
     return [Path(folder) for folder in (data_dir, named) if folder] + [data_cache()]
 
 
-def _find(names: Sequence[str], data_dir: str | Path | None) -> Path | None:
+def find_place(names: Sequence[str], data_dir: str | Path | None) -> Path | None:
     for folder in data_folders(data_dir):
         for name in names:
             if os.path.exists(folder / name):  # noqa: PTH110
@@ -123,7 +123,7 @@ def _find(names: Sequence[str], data_dir: str | Path | None) -> Path | None:
 
 def folder_path(path: str, data_dir: str | Path | None = None) -> Path:
     """Return where the folder or archive of `folder:PATH` lies: at `path` itself, or where data sets are looked for."""
-    place = Path(path) if os.path.exists(path) else _find([path], data_dir)  # noqa: PTH110 (which never raises)
+    place = Path(path) if os.path.exists(path) else find_place([path], data_dir)  # noqa: PTH110 (which never raises)
     if place is None:
         raise InputError(f"folder:{path}: there is no such folder or archive, here or where data sets are looked for")
     return place
@@ -136,7 +136,7 @@ def digits_table() -> NDArray[np.uint8]:
     return table
 
 
-def _digits(**_: Any) -> Dataset:
+def load_digits(**_: Any) -> Dataset:
     """Scikit-learn's digits; every fifth is held out for testing."""
     table = digits_table()
     both = Split(images=table[:, :64].reshape(-1, 8, 8, 1), labels=table[:, 64].astype(np.int64))
@@ -209,14 +209,14 @@ def read_idx(path: Path, sha256: str) -> NDArray[np.uint8]:
         raise InputError(f"{path} is no IDX file ({error})") from error
 
 
-def _find_fashion(file: str, data_dir: str | Path | None) -> Path | None:
-    return _find([f"fashion-mnist/{file}", file], data_dir)
+def find_fashion_mnist(file: str, data_dir: str | Path | None) -> Path | None:
+    return find_place([f"fashion-mnist/{file}", file], data_dir)
 
 
-def _fashion(*, data_dir: str | Path | None, progress: Progress | None, **_: Any) -> Dataset:
+def load_fashion_mnist(*, data_dir: str | Path | None, progress: Progress | None, **_: Any) -> Dataset:
     arrays = []
     for name, (official, content) in FASHION_FILES.items():
-        path = _find_fashion(name, data_dir)
+        path = find_fashion_mnist(name, data_dir)
         if path is None:
             wanted = Download(url=f"{FASHION_URL}/{name}", sha256=official, path=data_cache() / "fashion-mnist" / name)
             path = fetch(wanted, progress)
@@ -277,8 +277,8 @@ def _cifar_files(path: Path) -> Iterator[tuple[str, bytes]]:
         raise ValueError(f"there is no {sorted(missing)[0]} in it")
 
 
-def _cifar(*, data_dir: str | Path | None, progress: Progress | None, **_: Any) -> Dataset:
-    path = _find(CIFAR_PLACES, data_dir)
+def load_cifar10(*, data_dir: str | Path | None, progress: Progress | None, **_: Any) -> Dataset:
+    path = find_place(CIFAR_PLACES, data_dir)
     if path is None:
         place = data_cache() / "cifar-10" / CIFAR_ARCHIVE
         path = fetch(Download(url=CIFAR_URL, sha256=CIFAR_SHA256, path=place), progress)
@@ -297,7 +297,7 @@ def _cifar(*, data_dir: str | Path | None, progress: Progress | None, **_: Any) 
 HELD_OUT = 0.2
 
 
-def _folder(
+def load_folder(
     *,
     path: str,
     data_dir: str | Path | None,
@@ -339,7 +339,7 @@ def _folder(
     )
 
 
-DATASETS: dict[str, Callable[..., Dataset]] = {"digits": _digits, "fashion-mnist": _fashion, "cifar10": _cifar}
+DATASETS: dict[str, Callable[..., Dataset]] = {"digits": load_digits, "fashion-mnist": load_fashion_mnist, "cifar10": load_cifar10}
 
 
 #: A copy of CIFAR-10 as a tar of JPEG files in `train/CLASS/` and `test/CLASS/`, as some classrooms hand it out.
@@ -354,12 +354,12 @@ def find_local(name: str, data_dir: str | Path | None = None) -> str | None:
     if name == "digits":
         return name
     if name == "fashion-mnist":
-        complete = all(_find_fashion(file, data_dir) for file in FASHION_FILES)
+        complete = all(find_fashion_mnist(file, data_dir) for file in FASHION_FILES)
         return name if complete else None
     if name == "cifar10":
-        if _find(CIFAR_PLACES, data_dir):
+        if find_place(CIFAR_PLACES, data_dir):
             return name
-        return f"folder:{CIFAR_JPEG}" if _find([CIFAR_JPEG], data_dir) else None
+        return f"folder:{CIFAR_JPEG}" if find_place([CIFAR_JPEG], data_dir) else None
     raise InputError(f"unknown data set {name!r}; allowed is one of {', '.join(DATASETS)}")
 
 
@@ -386,7 +386,7 @@ def load_data(
         raise InputError(f"unknown data set {name!r}; a data set is given by its name")
     kind, _, path = name.partition(":")
     if kind == "folder" and path:
-        return _folder(
+        return load_folder(
             path=path,
             data_dir=data_dir,
             progress=progress,

@@ -128,7 +128,7 @@ def ask(
     frameworks = tuple(frameworks)
     total, done, logits = len(split) * len(frameworks), 0, {}
     spec = get_spec(trained.spec, input_size=inputs.image_size)
-    at_once = _images_at_once(spec)
+    at_once = images_at_once(spec)
     for name in frameworks:
         backend = load_backend(name)
         model = backend.create_model(spec)
@@ -143,7 +143,7 @@ def ask(
     return logits
 
 
-def _images_at_once(spec: ResNetSpec) -> int:
+def images_at_once(spec: ResNetSpec) -> int:
     """Return how many images fit into the memory together; raise `InputError` if not even one does.
 
     The size of the images comes from the file of the weights. A few layers are held at a time, at most the largest.

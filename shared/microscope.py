@@ -254,7 +254,7 @@ def _add_mistakes(block: BlockSpec, acts: dict[str, Array], x: Array, main: Arra
 
 
 @dataclass
-class _Case:
+class Case:
     """Both models' activations and weights, for the diagnosis of one layer."""
 
     spec: ResNetSpec
@@ -294,7 +294,7 @@ class _Case:
         return acts.get(before[-1])
 
 
-def _explain_weights(case: _Case, row: LayerRow) -> str | None:
+def _explain_weights(case: Case, row: LayerRow) -> str | None:
     """Say what is different if the layer's weights themselves differ between the models."""
     torch, keras = case.layer_weights("torch", row.name), case.layer_weights("keras", row.name)
     if set(torch) != set(keras):
@@ -328,7 +328,7 @@ def _explain_weights(case: _Case, row: LayerRow) -> str | None:
     return None
 
 
-def _addition(case: _Case, side: str, row: LayerRow) -> tuple[Array | None, Iterator[tuple[str, Array]]]:
+def _addition(case: Case, side: str, row: LayerRow) -> tuple[Array | None, Iterator[tuple[str, Array]]]:
     """Return what the end of a block should give, and what it gives with each of the usual mistakes."""
     acts, block, names = case.acts[side], case.block_of(row.name), list(case.table)
     if block is None:
@@ -345,7 +345,7 @@ def _addition(case: _Case, side: str, row: LayerRow) -> tuple[Array | None, Iter
     return good, _add_mistakes(block, acts, start, main)
 
 
-def _candidates(case: _Case, side: str, row: LayerRow) -> tuple[Array | None, Iterator[tuple[str, Array]]]:
+def _candidates(case: Case, side: str, row: LayerRow) -> tuple[Array | None, Iterator[tuple[str, Array]]]:
     """Return what a layer should give for the input that it had, and what it gives with each usual mistake."""
     seen, x, weights = case.acts[side][row.name], case.input_of(side, row.name), case.layer_weights(side, row.name)
     if row.kind == "add":
@@ -371,7 +371,7 @@ def _candidates(case: _Case, side: str, row: LayerRow) -> tuple[Array | None, It
     return None, iter(())
 
 
-def _explain(case: _Case, row: LayerRow) -> str:
+def explain_layer(case: Case, row: LayerRow) -> str:
     """Find the mistake that turns the layer's input into what was seen."""
     missing = [title for side, title in TITLES.items() if row.name not in case.acts[side]]
     if len(missing) == 2:
@@ -398,7 +398,7 @@ def _explain(case: _Case, row: LayerRow) -> str:
     )
 
 
-def _explain_input(case: _Case) -> str:
+def explain_input(case: Case) -> str:
     """Say what is wrong with the images themselves."""
     torch, keras = case.inputs["torch"], case.inputs["keras"]
     if torch.shape != keras.shape:
@@ -449,7 +449,7 @@ def examine(
         keras.set_weights(keras_model, weights["keras"])
     table = {row.name: row for row in layer_table(spec, keras_inputs.shape[1])}
     dtype = str(traces["torch"].logits.dtype)
-    case = _Case(
+    case = Case(
         spec=spec,
         table=table,
         inputs={"torch": np.asarray(torch_inputs), "keras": np.transpose(keras_inputs, (0, 3, 1, 2))},
@@ -466,7 +466,7 @@ def examine(
         # A mistake explains what was seen if what it gives is ten times nearer than the other twin is.
         difference = first.activation if np.isfinite(first.activation) else 1.0
         case.threshold = min(case.threshold, difference / 10)
-        cause = _explain_input(case) if first.name == "input" else _explain(case, table[first.name])
+        cause = explain_input(case) if first.name == "input" else explain_layer(case, table[first.name])
     else:
         first = next((x for x in reversed(layers) if x.gradient and x.gradient > GRADIENT_THRESHOLDS[dtype]), None)
         cause = GRADIENTS_PART if first else ""

@@ -40,9 +40,8 @@ from shared.recipe import Recipe, parse_recipe
 from shared.spec import ResNetSpec, check_whole
 from shared.table import count_buffers, count_macs, count_parameters, weight_shapes
 from shared.versions import installed_version, is_installed, shell_line, twins_command
-from shared.weights import DTYPES, fit, read_arrays, save_arrays, write_safetensors
+from shared.weights import DTYPES, Arrays, fit, read_arrays, save_arrays, write_safetensors
 
-Arrays = Mapping[str, NDArray[Any]]
 #: What was measured in a step, by the names of `COLUMNS`.
 Row = Mapping[str, float]
 COLUMNS = (
@@ -60,7 +59,8 @@ COLUMNS = (
 )
 #: Those that every step has.
 ALWAYS = ("step", "epoch", "learning_rate", "train_loss", "train_accuracy", "seconds", "images_per_second")
-STATE, RECIPE, ABOUT, METRICS = "state.safetensors", "recipe.toml", "run.json", "metrics.csv"
+STATE, RECIPE, ABOUT = "state.safetensors", "recipe.toml", "run.json"
+METRICS = "metrics.csv"
 #: The state before the last one: what a run goes on from if the last one is damaged.
 PREVIOUS = "state.previous.safetensors"
 STATE_FORMAT = "resnet-twins state, version 2"  # version 1 had no hash
@@ -75,8 +75,10 @@ TENSORBOARD = "tensorboard"
 OWN_FILES = (STATE, PREVIOUS, RECIPE, ABOUT, METRICS, LAST, BEST, CURVES, CONFUSION, LOCK, HOLDER)
 #: What stands for all backends where the name of one is expected.
 BOTH = "both"
-#: How large a text of a run and a row of its metrics may be, in bytes, and how many rows: gigabytes in memory.
-MOST_TEXT, MOST_ROW, MOST_ROWS = 1_000_000, 400, 4_000_000
+#: How large a text of a run may be, in bytes.
+MOST_TEXT = 1_000_000
+#: How large a row may be, in bytes, and how many there may be: gigabytes in memory.
+MOST_ROW, MOST_ROWS = 400, 4_000_000
 #: A larger number in the metrics was never measured.
 MOST_VALUE = 1e100
 MOST_THREADS = 4096
@@ -696,7 +698,7 @@ def restore(run: Run) -> None:
     # Rows that all come after the state: the file had been deleted, and a kill came between the new one and its state.
     metrics_are_lost = not (run.folder / METRICS).exists() or (bool(rows) and not run.rows)
     if not metrics_are_lost and metadata.get("metrics_sha256") not in (None, sha256(metrics_text(run.rows))):
-        raise InputError(_bad_metrics(run.folder / METRICS))
+        raise InputError(bad_metrics(run.folder / METRICS))
     if problems:
         lost = int(rows[-1]["step"]) - run.step if rows else 0
         again = f" ({lost:,} more {'was' if lost == 1 else 'were'} done, and {'is' if lost == 1 else 'are'} done again)"
@@ -807,7 +809,7 @@ def read_metrics(folder: str | Path, steps: int = MOST_ROWS) -> list[dict[str, f
             )
         with contextlib.suppress(ValueError, csv.Error):
             return list(_sound_rows(csv.reader(iter(partial(file.readline, MOST_ROW), "")), most))
-    raise InputError(_bad_metrics(path))
+    raise InputError(bad_metrics(path))
 
 
 def _sound_rows(lines: Iterator[list[str]], most: int) -> Iterator[dict[str, float]]:
@@ -831,7 +833,7 @@ def _sound_rows(lines: Iterator[list[str]], most: int) -> Iterator[dict[str, flo
         yield row
 
 
-def _bad_metrics(path: Path) -> str:
+def bad_metrics(path: Path) -> str:
     return f"{path} is damaged; delete it to go on without the rows before"
 
 

@@ -52,18 +52,18 @@ def check_whole(where: str, value: object, least: int, most: int | None = None) 
         raise InputError(f"{where} is {quoted(value)}; allowed is {allowed}")
 
 
-def _check_bool(where: str, value: object) -> None:
+def check_bool(where: str, value: object) -> None:
     if not isinstance(value, bool):
         raise InputError(f"{where} is {quoted(value)}; allowed is True or False")
 
 
-def _check_real(where: str, value: object, low: float, high: float) -> None:
+def check_real(where: str, value: object, low: float, high: float) -> None:
     good = isinstance(value, int | float) and not isinstance(value, bool)
     if not good or not low < value < high:  # type: ignore[operator]
         raise InputError(f"{where} is {quoted(value)}; allowed is a number between {low:g} and {high:g}")
 
 
-def _check_choice(where: str, value: object, choices: Iterable[str]) -> None:
+def check_choice(where: str, value: object, choices: Iterable[str]) -> None:
     choices = list(choices)
     if not isinstance(value, str) or value not in choices:
         close = _close(value, choices, 1, 0.6)
@@ -82,7 +82,7 @@ def _check_sequence(where: str, value: object) -> tuple[int, ...]:
     return entries
 
 
-def _check_odd(where: str, value: object) -> None:
+def check_odd(where: str, value: object) -> None:
     check_whole(where, value, 1, 99)
     if isinstance(value, int) and value % 2 == 0:
         raise InputError(f"{where} is {quoted(value)}; allowed is an odd number: an even kernel has no middle pixel")
@@ -100,10 +100,10 @@ class StemSpec:
 
     def __post_init__(self) -> None:
         check_whole("stem.out_channels", self.out_channels, 1, 100_000)
-        _check_odd("stem.kernel_size", self.kernel_size)
+        check_odd("stem.kernel_size", self.kernel_size)
         check_whole("stem.stride", self.stride, 1, 8)
-        _check_bool("stem.max_pool", self.max_pool)
-        _check_bool("stem.bias", self.bias)
+        check_bool("stem.max_pool", self.max_pool)
+        check_bool("stem.bias", self.bias)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,7 +202,7 @@ class ResNetSpec:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name or "/" in self.name:
             raise InputError(f"name is {quoted(self.name)}; allowed is a text that is not empty and has no '/'")
-        _check_choice("block", self.block, BLOCK_EXPANSION)
+        check_choice("block", self.block, BLOCK_EXPANSION)
         object.__setattr__(self, "depths", _check_sequence("depths", self.depths))
         object.__setattr__(self, "widths", _check_sequence("widths", self.widths))
         if len(self.depths) != len(self.widths):
@@ -219,12 +219,12 @@ class ResNetSpec:
             raise InputError(f"stem is {quoted(self.stem)}; allowed is a StemSpec")
         check_whole("in_channels", self.in_channels, 1, 10_000)
         check_whole("num_classes", self.num_classes, 1, 1_000_000)
-        _check_choice("shortcut", self.shortcut, SHORTCUT_OPTIONS)
-        _check_odd("shortcut_kernel_size", self.shortcut_kernel_size)
+        check_choice("shortcut", self.shortcut, SHORTCUT_OPTIONS)
+        check_odd("shortcut_kernel_size", self.shortcut_kernel_size)
         for name in ("shortcut_norm", "stride_in_1x1", "conv_bias", "zero_init_residual"):
-            _check_bool(name, getattr(self, name))
-        _check_real("norm_eps", self.norm_eps, 0.0, 1.0)
-        _check_real("norm_momentum", self.norm_momentum, 0.0, 1.0)
+            check_bool(name, getattr(self, name))
+        check_real("norm_eps", self.norm_eps, 0.0, 1.0)
+        check_real("norm_momentum", self.norm_momentum, 0.0, 1.0)
         if not isinstance(self.source, str):
             raise InputError(f"source is {quoted(self.source)}; allowed is a text")
         if self.stride_in_1x1 and self.block not in BOTTLENECKS:
