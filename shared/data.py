@@ -114,6 +114,7 @@ def data_folders(data_dir: str | Path | None = None) -> list[Path]:
 
 
 def find_place(names: Sequence[str], data_dir: str | Path | None) -> Path | None:
+    """Return the first of these files or folders where data sets are looked for, or None."""
     for folder in data_folders(data_dir):
         for name in names:
             if os.path.exists(folder / name):  # noqa: PTH110
@@ -210,10 +211,12 @@ def read_idx(path: Path, sha256: str) -> NDArray[np.uint8]:
 
 
 def find_fashion_mnist(file: str, data_dir: str | Path | None) -> Path | None:
+    """Return where a file of Fashion-MNIST lies, or None."""
     return find_place([f"fashion-mnist/{file}", file], data_dir)
 
 
 def load_fashion_mnist(*, data_dir: str | Path | None, progress: Progress | None, **_: Any) -> Dataset:
+    """Return Fashion-MNIST: 28x28 pixels, grey."""
     arrays = []
     for name, (official, content) in FASHION_FILES.items():
         path = find_fashion_mnist(name, data_dir)
@@ -278,6 +281,7 @@ def _cifar_files(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def load_cifar10(*, data_dir: str | Path | None, progress: Progress | None, **_: Any) -> Dataset:
+    """Return CIFAR-10: 32x32 pixels, in colour."""
     path = find_place(CIFAR_PLACES, data_dir)
     if path is None:
         place = data_cache() / "cifar-10" / CIFAR_ARCHIVE

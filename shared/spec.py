@@ -53,17 +53,20 @@ def check_whole(where: str, value: object, least: int, most: int | None = None) 
 
 
 def check_bool(where: str, value: object) -> None:
+    """Raise `InputError` unless `value` is True or False."""
     if not isinstance(value, bool):
         raise InputError(f"{where} is {quoted(value)}; allowed is True or False")
 
 
 def check_real(where: str, value: object, low: float, high: float) -> None:
+    """Raise `InputError` unless `value` is a number between `low` and `high`."""
     good = isinstance(value, int | float) and not isinstance(value, bool)
     if not good or not low < value < high:  # type: ignore[operator]
         raise InputError(f"{where} is {quoted(value)}; allowed is a number between {low:g} and {high:g}")
 
 
 def check_choice(where: str, value: object, choices: Iterable[str]) -> None:
+    """Raise `InputError` unless `value` is one of `choices`."""
     choices = list(choices)
     if not isinstance(value, str) or value not in choices:
         close = _close(value, choices, 1, 0.6)
@@ -83,6 +86,7 @@ def _check_sequence(where: str, value: object) -> tuple[int, ...]:
 
 
 def check_odd(where: str, value: object) -> None:
+    """Raise `InputError` unless `value` is an odd number."""
     check_whole(where, value, 1, 99)
     if isinstance(value, int) and value % 2 == 0:
         raise InputError(f"{where} is {quoted(value)}; allowed is an odd number: an even kernel has no middle pixel")

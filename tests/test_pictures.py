@@ -359,8 +359,8 @@ def test_weights_that_ask_for_images_larger_than_the_memory_are_refused(monkeypa
 
     spec = get_spec("resnet50", input_size=4096)
     monkeypatch.setattr(judging, "machine_memory", lambda: 64_000_000_000)
-    assert judging._images_at_once(get_spec("resnet50")) == 256
-    assert 1 <= judging._images_at_once(spec) < 20
+    assert judging.images_at_once(get_spec("resnet50")) == 256
+    assert 1 <= judging.images_at_once(spec) < 20
     monkeypatch.setattr(judging, "machine_memory", lambda: 2_000_000_000)
     with pytest.raises(InputError, match="4096x4096 pixels takes about 4 GB in resnet50, and this"):
-        judging._images_at_once(spec)
+        judging.images_at_once(spec)
