@@ -265,13 +265,16 @@ class Case:
     threshold: float
 
     def same(self, a: Array, b: Array) -> bool:
+        """Return whether two arrays are equal but for rounding."""
         return a.shape == b.shape and relative(a, b) <= self.threshold
 
     def layer_weights(self, side: str, name: str) -> Arrays:
+        """Return the arrays of a layer, without its name."""
         prefix = f"{name}."
         return {key[len(prefix) :]: value for key, value in self.weights[side].items() if key.startswith(prefix)}
 
     def block_of(self, name: str) -> BlockSpec | None:
+        """Return the block in which a layer lies, or None."""
         rows = [row for rows in self.spec.stages() for row in rows if name.startswith(f"{row.name}.")]
         return rows[0] if rows else None
 

@@ -834,6 +834,7 @@ def _sound_rows(lines: Iterator[list[str]], most: int) -> Iterator[dict[str, flo
 
 
 def bad_metrics(path: Path) -> str:
+    """Return what is said of a table that no run has written."""
     return f"{path} is damaged; delete it to go on without the rows before"
 
 
