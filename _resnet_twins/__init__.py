@@ -78,6 +78,6 @@ def main() -> None:
     except ImportError as error:
         print(f"Error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    from shared.cli import main as command
+    from shared.cli.main import main as command
 
     command()

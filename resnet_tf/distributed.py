@@ -24,9 +24,11 @@ from resnet_tf.factory import create_model
 from resnet_tf.layers import dtype_scope, freeze_norms, synchronize_norms
 from resnet_tf.quiet import quiet_stderr
 from resnet_tf.train import POLICIES, compile_model, get_state, prepare_machine, set_state
-from shared.errors import InputError
-from shared.run import Run, Settings
-from shared.team import ChiefWatch, Place, Team, place_of
+from shared.base.errors import InputError
+from shared.distributed.place import Place, place_of
+from shared.distributed.team import ChiefWatch, Team
+from shared.training.run import Run
+from shared.training.settings import Settings
 
 SUM = tf.distribute.ReduceOp.SUM
 

@@ -8,7 +8,7 @@ import keras
 
 from resnet_tf.layers import deep_graphs, layer_name
 from resnet_tf.weights import check_model, get_weights, set_weights
-from shared.folding import fold, folded_norms, spec_to_fold
+from shared.networks.folding import fold, folded_norms, spec_to_fold
 
 
 def fuse(model: keras.Model) -> keras.Model:

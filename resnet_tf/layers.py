@@ -10,7 +10,7 @@ from typing import Any
 import keras
 from keras import KerasTensor, layers, ops
 
-from shared.spec import NormSpec, ShortcutSpec
+from shared.networks.spec import NormSpec, ShortcutSpec
 
 Step = Callable[[KerasTensor], KerasTensor]
 #: What every layer with pixels is told. Otherwise it asks the user's keras.json, which may say "channels_first".

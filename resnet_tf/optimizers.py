@@ -18,7 +18,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from shared.recipe import Recipe
+from shared.training.recipe import Recipe
 
 
 class PyTorchOptimizer(keras.optimizers.Optimizer):

@@ -25,7 +25,7 @@ from resnet_tf.layers import (
     relu,
     shortcut,
 )
-from shared.spec import BlockSpec, ResNetSpec
+from shared.networks.spec import BlockSpec, ResNetSpec
 
 
 class PreActBasicBlock:

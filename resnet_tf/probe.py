@@ -11,8 +11,9 @@ import numpy as np
 
 from resnet_tf.layers import deep_graphs
 from resnet_tf.weights import canonical_variables, check_model, to_canonical, torch_name
-from shared.backends import Trace, check_device, check_images, check_labels, check_rate, check_trainable
-from shared.errors import InputError
+from shared.backends import Trace, check_device
+from shared.base.checks import check_images, check_labels, check_rate, check_trainable
+from shared.base.errors import InputError
 
 
 def _check(model: keras.Model, inputs: np.ndarray) -> np.ndarray:

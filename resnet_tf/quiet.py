@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from shared.errors import InputError, MissingPackageError
-from shared.side_by_side import make_safe
-from shared.versions import is_installed, pip_command, unset_command
+from shared.base.errors import InputError, MissingPackageError
+from shared.base.side_by_side import make_safe
+from shared.base.versions import is_installed, pip_command, unset_command
 
 #: What Keras can run on here, the first one if nothing is said.
 KERAS_BACKENDS = ("tensorflow", "torch", "jax")

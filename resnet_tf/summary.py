@@ -10,8 +10,8 @@ import keras
 from resnet_tf.factory import create_model
 from resnet_tf.weights import check_model, torch_name
 from shared.backends import ModelRow
-from shared.errors import InputError
-from shared.spec import ResNetSpec
+from shared.base.errors import InputError
+from shared.networks.spec import ResNetSpec
 
 #: Wide enough for the longest layer name, so that no name is broken over two lines.
 SUMMARY_WIDTH = 120

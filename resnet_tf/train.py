@@ -15,10 +15,11 @@ from resnet_tf.optimizers import make_optimizer
 from resnet_tf.probe import available_devices
 from resnet_tf.weights import canonical_variables, get_weights, set_weights, to_canonical
 from shared.backends import check_device
-from shared.batches import Batches
-from shared.errors import InputError
-from shared.recipe import Recipe
-from shared.run import Run, Settings
+from shared.base.errors import InputError
+from shared.training.batches import Batches
+from shared.training.recipe import Recipe
+from shared.training.run import Run
+from shared.training.settings import Settings
 
 #: A recipe's precision -> (dtype of the weights, Keras' dtype policy).
 POLICIES = {

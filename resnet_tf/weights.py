@@ -10,11 +10,12 @@ import keras
 import numpy as np
 
 from shared.backends import check_framework
-from shared.errors import InputError, UnwritableError, WeightsError
-from shared.files import replacing
-from shared.foreign import read_weights, spec_of
-from shared.table import layer_table
-from shared.weights import Arrays, LoadReport, fit, write_safetensors
+from shared.base.errors import InputError, UnwritableError, WeightsError
+from shared.base.files import replacing
+from shared.checkpoints.foreign import read_weights, spec_of
+from shared.checkpoints.ours import write_safetensors
+from shared.networks.canonical import Arrays, LoadReport, fit
+from shared.networks.table import layer_table
 
 #: Keras variable -> (canonical suffix, axes to put a canonical array into Keras' layout).
 VARIABLES = {

@@ -4,7 +4,7 @@ from _resnet_twins import check_names
 
 check_names("shared")
 
-from shared.side_by_side import make_safe
+from shared.base.side_by_side import make_safe
 
 make_safe()
 

@@ -30,9 +30,11 @@ from torch.nn.parallel import DistributedDataParallel
 from resnet_torch.factory import create_model
 from resnet_torch.layers import freeze_norms
 from resnet_torch.train import autocast, get_state, make_optimizer, predict, prepare_machine, set_state, to_tensor
-from shared.errors import InputError
-from shared.run import Run, Settings
-from shared.team import Place, Team, place_of
+from shared.base.errors import InputError
+from shared.distributed.place import Place, place_of
+from shared.distributed.team import Team
+from shared.training.run import Run
+from shared.training.settings import Settings
 
 #: How long the others wait while the chief tests and saves: with NCCL ten minutes, if nothing is said.
 LONGEST_WAIT = timedelta(hours=2)

@@ -10,10 +10,11 @@ from torch import nn
 from resnet_torch.preact import PreActResNet
 from resnet_torch.resnet import ResNet
 from resnet_torch.weights import set_weights
-from shared.catalog import get_spec
-from shared.spec import ResNetSpec
-from shared.table import check_buildable
-from shared.weights import check_dtype, check_seed, initial_weights
+from shared.base.checks import check_dtype, check_seed
+from shared.networks.catalog import get_spec
+from shared.networks.initial import initial_weights
+from shared.networks.spec import ResNetSpec
+from shared.networks.table import check_buildable
 
 
 def create_model(

@@ -7,7 +7,7 @@ import copy
 from torch import nn
 
 from resnet_torch.weights import check_model, get_weights, set_weights
-from shared.folding import fold, folded_norms, spec_to_fold
+from shared.networks.folding import fold, folded_norms, spec_to_fold
 
 
 class Folded(nn.Identity):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from shared.spec import NormSpec, ShortcutSpec
+from shared.networks.spec import NormSpec, ShortcutSpec
 
 
 def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int, bias: bool) -> nn.Conv2d:

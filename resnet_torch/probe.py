@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 
 from resnet_torch.weights import check_model
-from shared.backends import Trace, check_device, check_images, check_labels, check_rate, check_trainable
+from shared.backends import Trace, check_device
+from shared.base.checks import check_images, check_labels, check_rate, check_trainable
 
 
 def _check(model: nn.Module, inputs: np.ndarray, axes: str = "N, C, H, W") -> np.ndarray:

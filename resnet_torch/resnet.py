@@ -21,7 +21,7 @@ from resnet_torch.layers import (
     relu,
     shortcut,
 )
-from shared.spec import BlockSpec, ResNetSpec
+from shared.networks.spec import BlockSpec, ResNetSpec
 
 
 class PlainBlock(nn.Module):

@@ -9,8 +9,8 @@ from resnet_torch.factory import create_model
 from resnet_torch.probe import watch
 from resnet_torch.weights import check_model
 from shared.backends import ModelRow
-from shared.errors import InputError
-from shared.spec import ResNetSpec
+from shared.base.errors import InputError
+from shared.networks.spec import ResNetSpec
 
 
 def create_skeleton(spec: ResNetSpec) -> nn.Module:

@@ -16,9 +16,10 @@ from resnet_torch.layers import freeze_norms
 from resnet_torch.probe import available_devices
 from resnet_torch.weights import get_weights, set_weights
 from shared.backends import check_device
-from shared.errors import InputError
-from shared.recipe import Recipe
-from shared.run import Run, Settings
+from shared.base.errors import InputError
+from shared.training.recipe import Recipe
+from shared.training.run import Run
+from shared.training.settings import Settings
 
 
 def train(run: Run) -> nn.Module:

@@ -10,11 +10,12 @@ import torch
 from torch import nn
 
 from shared.backends import check_framework
-from shared.budget import Budget
-from shared.files import check_readable, replacing
-from shared.foreign import read_weights, spec_of
-from shared.torch_files import read_torch
-from shared.weights import Arrays, LoadReport, fit, write_safetensors
+from shared.base.budget import Budget
+from shared.base.files import check_readable, replacing
+from shared.checkpoints.foreign import read_weights, spec_of
+from shared.checkpoints.ours import write_safetensors
+from shared.checkpoints.torch_files import read_torch
+from shared.networks.canonical import Arrays, LoadReport, fit
 
 
 def check_model(model: nn.Module) -> None:

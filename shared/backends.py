@@ -10,19 +10,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-import numpy as np
 from numpy.typing import NDArray
 
 from _resnet_twins import check_names, hiding
-from shared.errors import InputError, MissingPackageError
-from shared.side_by_side import make_safe
-from shared.spec import ResNetSpec
-from shared.versions import how_to_install, install_command, is_installed
+from shared.base.errors import InputError, MissingPackageError
+from shared.base.side_by_side import make_safe
+from shared.base.versions import how_to_install, install_command, is_installed
+from shared.networks.spec import ResNetSpec
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from shared.weights import Arrays, LoadReport
+    from shared.networks.canonical import Arrays, LoadReport
+
+
+#: What stands for all backends where the name of one is expected.
+BOTH = "both"
+
+
+def names_of(framework: str) -> tuple[str, ...]:
+    """Return the backends that `framework` stands for: itself, or all for "both"."""
+    return tuple(BACKENDS) if framework == BOTH else (framework,)
+
 
 make_safe(load=False)
 
@@ -220,71 +229,9 @@ def load_backend(name: str, *, device: str | None = None) -> Backend:
         return cast(Backend, OnDevice(backend, device))
 
 
-def check_images(images: Any, axes: str, channels: int | None) -> NDArray[Any]:
-    """Return a batch of images as an array; raise `InputError` for another rank, dtype, or a value that is not finite.
-
-    `axes` says how they lie, "N, H, W, C" or "N, C, H, W"; `channels` is what the model takes, None if nobody knows.
-    """
-    array = np.asarray(images.detach().cpu() if hasattr(images, "detach") else images)
-    if array.dtype.kind not in "biuf":
-        raise InputError(f"the images hold {array.dtype.name} values; allowed are real numbers")
-    if array.ndim != 4 or 0 in array.shape:
-        raise InputError(f"the images have the shape {array.shape}; wanted are four axes ({axes}), none of them empty")
-    found = array.shape[axes.split(", ").index("C")]
-    if channels is not None and found != channels:
-        raise InputError(
-            f"the images have the shape {array.shape}, ({axes}): {found} channels; the model takes {channels}"
-        )
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise InputError("the images hold values that are not finite (nan or inf)")
-    return array
-
-
-def check_labels(labels: Any, images: int, classes: int | None) -> NDArray[np.int64]:
-    """Return class numbers as an array (N,); raise `InputError` if they are none, or do not fit images and classes.
-
-    `classes` is None if nobody knows how many there are.
-    """
-    array = np.asarray(labels)
-    if array.shape != (images,) or array.dtype.kind not in "iu":
-        raise InputError(
-            f"the labels have the shape {array.shape} and hold {array.dtype.name}; wanted are {images} whole numbers, "
-            "one for each image"
-        )
-    if array.min() < 0 or (classes is not None and array.max() >= classes):
-        most = "" if classes is None else f" to {classes - 1}"
-        raise InputError(f"the labels go from {array.min()} to {array.max()}; allowed are numbers from 0{most}")
-    return array.astype(np.int64)
-
-
-def check_rate(learning_rate: Any) -> None:
-    """Raise `InputError` unless the learning rate is a finite number."""
-    if not isinstance(learning_rate, int | float | np.number) or not np.isfinite(learning_rate):
-        raise InputError(f"learning_rate is {learning_rate!r}; allowed is a finite number")
-
-
-def check_trainable(trainable: bool) -> None:
-    """Raise `InputError` for a model of which nothing is trainable."""
-    if not trainable:
-        raise InputError("no parameter of this model is trainable, so there are no gradients; is it a fused network?")
-
-
 def check_device(device: str, available: Mapping[str, bool], title: str) -> None:
     """Raise `InputError` unless `device` is one that the framework called `title` has here."""
     if device not in DEVICES:
         raise InputError(f"--device is {device!r}; allowed is one of {', '.join(DEVICES)}")
     if not available.get(device, device == "auto"):
         raise InputError(f"--device is {device!r}, but {title} finds no such device here; use --device auto")
-
-
-def random_images(spec: ResNetSpec, input_size: int, batch: int, seed: int) -> NDArray[np.float64]:
-    """Return a batch (N, H, W, C) of smooth random images with mean 0 and standard deviation 1, for probing."""
-    rng = np.random.default_rng(seed)
-    images = rng.standard_normal((batch, input_size, input_size, spec.in_channels))
-    smooth = (images + np.roll(images, 1, 1) + np.roll(images, 1, 2)) / np.sqrt(3.0)
-    return np.asarray(smooth)
-
-
-def random_labels(spec: ResNetSpec, batch: int, seed: int) -> NDArray[np.int64]:
-    """Return `batch` class numbers."""
-    return np.random.default_rng([seed, 2]).integers(0, spec.num_classes, batch)

@@ -114,7 +114,7 @@ def call(
     """Run the `resnet-twins` command in an empty folder, inside this process, which has the frameworks loaded."""
 
     def run(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
-        from shared.cli import main
+        from shared.cli.main import main
 
         for name, value in {"COLUMNS": "140", **env}.items():
             monkeypatch.setenv(name, value)

@@ -31,27 +31,15 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from shared.backends import BACKENDS, missing_modules  # noqa: E402
-from shared.errors import InputError, TrainingError, WeightsError  # noqa: E402
-from shared.recipe import get_recipe  # noqa: E402
-from shared.run import (  # noqa: E402
-    ABOUT,
-    BEST,
-    CURVES,
-    HOLDER,
-    LAST,
-    LEFTOVERS,
-    LOCK,
-    METRICS,
-    PREVIOUS,
-    RECIPE,
-    STATE,
-    Reporter,
-    Settings,
-    holds_run,
-    read_metrics,
-)
-from shared.training import resume, train  # noqa: E402
-from shared.weights import read_arrays  # noqa: E402
+from shared.base.errors import InputError, TrainingError, WeightsError  # noqa: E402
+from shared.base.lock import HOLDER, LOCK  # noqa: E402
+from shared.checkpoints.ours import read_arrays  # noqa: E402
+from shared.training.folder import ABOUT, BEST, CURVES, LAST, LEFTOVERS, PREVIOUS, RECIPE, STATE, holds_run  # noqa: E402
+from shared.training.metrics import METRICS, read_metrics  # noqa: E402
+from shared.training.recipes import get_recipe  # noqa: E402
+from shared.training.run import Reporter  # noqa: E402
+from shared.training.settings import Settings  # noqa: E402
+from shared.training.start import resume, train  # noqa: E402
 
 #: With it no result depends on how threads share the work.
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200", "PYTHONPATH": str(ROOT)}

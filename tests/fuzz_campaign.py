@@ -52,22 +52,26 @@ from rich.table import Table  # noqa: E402
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from shared.batches import Inputs  # noqa: E402
-from shared.classroom import wire  # noqa: E402
+from shared.base.errors import InputError, TrainingError  # noqa: E402
+from shared.base.printable import JOINERS  # noqa: E402
+from shared.base.versions import installed_version, is_installed  # noqa: E402
+from shared.checkpoints.shipped import read_trained  # noqa: E402
 from shared.classroom.course import Course  # noqa: E402
-from shared.classroom.handed_in import read_class  # noqa: E402
-from shared.classroom.notebooks import merge, read_notebook, release_folders  # noqa: E402
-from shared.data import load_data, read_idx  # noqa: E402
-from shared.errors import InputError, TrainingError  # noqa: E402
-from shared.evaluate import inputs_of  # noqa: E402
-from shared.pictures import decode, find_pictures  # noqa: E402
-from shared.printable import JOINERS  # noqa: E402
-from shared.recipe import parse_recipe, read_recipe  # noqa: E402
-from shared.run import ABOUT, BEST, LAST, METRICS, PREVIOUS, RECIPE, STATE, Run, read_metrics  # noqa: E402
-from shared.shipped import read_trained  # noqa: E402
-from shared.table import weight_shapes  # noqa: E402
-from shared.training import open_runs, resume  # noqa: E402
-from shared.versions import installed_version, is_installed  # noqa: E402
+from shared.classroom.form import release_folders  # noqa: E402
+from shared.classroom.sandbox import wire  # noqa: E402
+from shared.classroom.submission import merge, read_notebook  # noqa: E402
+from shared.classroom.submitted import read_class  # noqa: E402
+from shared.data.fashion_mnist import read_idx  # noqa: E402
+from shared.data.inputs import Inputs  # noqa: E402
+from shared.data.load import load_data  # noqa: E402
+from shared.data.pictures import decode, find_pictures  # noqa: E402
+from shared.networks.table import weight_shapes  # noqa: E402
+from shared.training.folder import ABOUT, BEST, LAST, PREVIOUS, RECIPE, STATE  # noqa: E402
+from shared.training.metrics import METRICS, read_metrics  # noqa: E402
+from shared.training.recipe import parse_recipe, read_recipe  # noqa: E402
+from shared.training.run import Run  # noqa: E402
+from shared.training.start import open_runs, resume  # noqa: E402
+from shared.twins.answers import inputs_of  # noqa: E402
 from tests import fuzz_seeds, fuzz_spoil  # noqa: E402
 from tests.fuzz_seeds import CANARY, WAYS, Seeds, Stop  # noqa: E402
 from tests.fuzz_spoil import MOST  # noqa: E402
@@ -721,7 +725,7 @@ class Child:
             os.environ["PYTHONPATH"] = str(ROOT)
             os.set_inheritable(writing, True)  # its end tells that the process has ended
             os.execv(sys.executable, [sys.executable, "-m", "shared.cli", *argv])
-        from shared.cli import main
+        from shared.cli.main import main
 
         sys.argv = ["resnet-twins", *argv]
         code = 0
@@ -866,7 +870,7 @@ class Campaign:
 
     def warm(self) -> None:
         """Read a good file of each kind, in here, so that whatever is loaded late is loaded."""
-        from shared.cli import main  # noqa: F401
+        from shared.cli.main import main  # noqa: F401
 
         if any("torch" in kind.needs for kind in self.kinds.values()):
             folder = self.place / "good" / "run"

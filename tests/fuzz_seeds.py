@@ -24,30 +24,23 @@ from typing import Any
 
 import numpy as np
 
-from shared.batches import Inputs
-from shared.catalog import SPECS
-from shared.classroom import wire
+from shared.checkpoints.foreign import KERAS_VARIABLES
+from shared.checkpoints.ours import HASH, fingerprint, read_arrays, write_safetensors
+from shared.classroom.form import release_folders
 from shared.classroom.grading import Mark, Verdict
-from shared.classroom.notebooks import release_folders
-from shared.foreign import KERAS_VARIABLES
-from shared.recipe import RECIPES, get_recipe, parse_recipe
-from shared.run import (
-    ABOUT,
-    BEST,
-    LAST,
-    METRICS,
-    PREVIOUS,
-    STATE,
-    STATE_FORMAT,
-    Reporter,
-    Settings,
-    metrics_text,
-    read_metrics,
-    sha256,
-)
-from shared.table import layer_table
-from shared.training import train
-from shared.weights import HASH, fingerprint, initial_weights, read_arrays, write_safetensors
+from shared.classroom.sandbox import wire
+from shared.data.inputs import Inputs
+from shared.networks.catalog import SPECS
+from shared.networks.initial import initial_weights
+from shared.networks.table import layer_table
+from shared.training.folder import ABOUT, BEST, LAST, PREVIOUS, STATE, sha256
+from shared.training.metrics import METRICS, metrics_text, read_metrics
+from shared.training.recipe import parse_recipe
+from shared.training.recipes import RECIPES, get_recipe
+from shared.training.run import Reporter
+from shared.training.settings import Settings
+from shared.training.start import train
+from shared.training.state import STATE_FORMAT
 from tests.fuzz_spoil import (
     INTEGERS,
     PACKERS,

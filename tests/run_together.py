@@ -9,10 +9,10 @@ import json
 import sys
 from pathlib import Path
 
-from shared.recipe import get_recipe
-from shared.run import Settings
-from shared.team import place_of
-from shared.training import train
+from shared.distributed.place import place_of
+from shared.training.recipes import get_recipe
+from shared.training.settings import Settings
+from shared.training.start import train
 
 if __name__ == "__main__":
     framework, folder, losses, *changes = sys.argv[1:]

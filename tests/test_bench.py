@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from shared.base.errors import InputError
+from shared.base.versions import is_installed
 from shared.bench.contest import Contestant, Outcome, Timing, run_race
 from shared.bench.images import images_for, read_images, save_images
 from shared.bench.measure import measure, parts
@@ -20,10 +22,8 @@ from shared.bench.report import race_table, to_markdown
 from shared.bench.results import FILE, Results, read_results
 from shared.bench.starts import EMPTY, Start, measure_starts
 from shared.bench.worker import peak_megabytes, recipe_of
-from shared.catalog import get_spec
-from shared.errors import InputError
-from shared.table import count_parameters
-from shared.versions import is_installed
+from shared.networks.catalog import get_spec
+from shared.networks.table import count_parameters
 
 ROOT = Path(__file__).parents[1]
 TINY = Job(what="train", model="resnet8_digits", batch_size=4, image_size=8, in_channels=1)
@@ -43,7 +43,7 @@ def test_the_usual_pytorch_network_is_the_same_function_as_ours(torch_twin, name
     """A race against a network that does less or more work would say nothing."""
     import torch
 
-    from resnet_torch import peers
+    from resnet_torch.bench import peers
 
     spec = get_spec(name)
     job = Job(what="train", model=name, image_size=64, in_channels=spec.in_channels, who=USUAL)
@@ -60,7 +60,7 @@ def test_the_usual_pytorch_network_is_the_same_function_as_ours(torch_twin, name
 def test_keras_applications_resnet50_has_as_many_parameters_as_the_twin_it_runs_against(keras_twin):
     race = next(race for race in races() if race.name == "train-resnet50-keras")
     theirs = next(entry.job for entry in race.contenders if entry.job.who == APPLICATIONS)
-    from resnet_tf import peers
+    from resnet_tf.bench import peers
 
     model = peers.build(theirs)
     assert sum(int(np.prod(v.shape)) for v in model.trainable_variables) == count_parameters(spec_of(theirs))
@@ -302,7 +302,7 @@ def test_a_busy_computer_and_a_missing_package_are_said_below_the_table():
 def test_quick_runs_its_four_races_and_nothing_else(call, monkeypatch):
     asked: list[str] = []
     monkeypatch.setattr("shared.bench.measure.measure", lambda names, **options: asked.extend(names))
-    from shared.cli_bench import bench
+    from shared.cli.bench import bench
 
     for only in (None, ["imports"]):
         bench(quick=True, only=only, list_=False, rounds=None, seconds=None, output=None)

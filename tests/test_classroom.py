@@ -16,24 +16,17 @@ import pytest
 pytest.importorskip("nbgrader", reason="nbgrader is not installed")
 pytest.importorskip("jupytext", reason="jupytext is not installed")
 
+from shared.base.errors import InputError
 from shared.classroom import course as courses
-from shared.classroom import wire
 from shared.classroom.course import Course
 from shared.classroom.exam import Exam, StudentError, WrongAnswerError
 from shared.classroom.folders import remove_tree
-from shared.classroom.notebooks import (
-    build_source,
-    find_tasks,
-    identity,
-    merge,
-    read_assignment,
-    read_notebook,
-    split_hidden,
-)
+from shared.classroom.form import build_source, read_assignment
 from shared.classroom.report import for_cell, write_feedback, write_report
-from shared.classroom.sandbox import DiedError, Limits, Sandbox, why_not
+from shared.classroom.sandbox import wire
+from shared.classroom.sandbox.sandbox import DiedError, Limits, Sandbox, why_not
 from shared.classroom.selftest import selftest, with_answers, wrong_answers
-from shared.errors import InputError
+from shared.classroom.submission import find_tasks, identity, merge, read_notebook, split_hidden
 from tools.build_assignments import README, readme_with_table
 from tools.classroom_trial import CLASS, Outcome, find, run_class
 
@@ -411,7 +404,7 @@ def test_the_sandbox_hides_packages_and_folders(tmp_path):
 
 
 def test_without_bubblewrap_grading_goes_on_and_says_so(released, monkeypatch):
-    from shared.classroom import sandbox
+    from shared.classroom.sandbox import sandbox
 
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
     sandbox.why_not.cache_clear()
@@ -871,7 +864,7 @@ def test_the_program_for_otter_makes_a_master_notebook_without_hidden_tests(rele
 @pytest.fixture
 def handed_out(released, monkeypatch):
     """The small assignment as if it came with the package."""
-    from shared.classroom import notebooks
+    from shared.classroom import form as notebooks
 
     monkeypatch.setattr(notebooks, "BUILT", released.folder / "release")
     return released

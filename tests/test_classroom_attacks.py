@@ -19,16 +19,16 @@ pytest.importorskip("nbgrader", reason="nbgrader is not installed")
 pytest.importorskip("jupytext", reason="jupytext is not installed")
 pytest.importorskip("pebble", reason="pebble is not installed")
 
-from shared.classroom import cgroups, seccomp, wire
+from shared.base.errors import InputError
 from shared.classroom import course as courses
-from shared.classroom import sandbox as sandboxes
 from shared.classroom.course import Course
 from shared.classroom.folders import DEEPEST, list_files, remove_abandoned, remove_tree, size_of
 from shared.classroom.grading import Verdict
-from shared.classroom.notebooks import MAX_CELLS, merge, read_notebook, shortened, split_hidden
 from shared.classroom.report import for_cell, write_feedback, write_report
-from shared.classroom.sandbox import DiedError, Limits, Sandbox, clean_outputs, why_not
-from shared.errors import InputError
+from shared.classroom.sandbox import cgroups, seccomp, wire
+from shared.classroom.sandbox import sandbox as sandboxes
+from shared.classroom.sandbox.sandbox import DiedError, Limits, Sandbox, clean_outputs, why_not
+from shared.classroom.submission import MAX_CELLS, merge, read_notebook, shortened, split_hidden
 from tests.conftest import ROOT
 from tests.test_classroom import TINY, hand_in, report_row, rows_of, write_tiny
 from tools.classroom_trial import asked_before, find

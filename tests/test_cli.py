@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 from shared import __version__
-from shared import doctor as doctoring
 from shared.backends import BACKENDS, missing_modules
-from shared.catalog import SPECS
-from shared.data import data_cache
-from shared.doctor import BAD, GOOD, NOTE, examine
-from shared.trial import Trial, try_modules
-from shared.versions import TESTED, how_to_install, install_command, twins_command, unset_command
+from shared.base.versions import TESTED, how_to_install, install_command, twins_command, unset_command
+from shared.cli import doctor as doctoring
+from shared.cli.doctor import BAD, GOOD, NOTE, examine
+from shared.cli.trial import Trial, try_modules
+from shared.data.places import data_cache
+from shared.networks.catalog import SPECS
 from tests.conftest import ROOT
 
 

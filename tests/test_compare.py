@@ -9,10 +9,12 @@ import re
 
 import pytest
 
-from shared.catalog import SPECS, get_spec
-from shared.compare import HEADINGS, compare, compare_models, count_reasons, short_number
-from shared.errors import InputError
-from shared.raw import keras_groups, raw_columns, torch_lines
+from shared.base.errors import InputError
+from shared.base.words import short_number
+from shared.networks.catalog import SPECS, get_spec
+from shared.twins.comparison import HEADINGS, compare, compare_models
+from shared.twins.printouts import keras_groups, raw_columns, torch_lines
+from shared.twins.totals import count_reasons
 
 DEPTHS = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
 

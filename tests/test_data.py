@@ -17,12 +17,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from shared import data as data_module
-from shared.batches import Batches, Inputs, crop, resize
-from shared.data import CIFAR_JPEG, Dataset, Split, find_local, load_data, read_cifar_batch
-from shared.download import Download, fetch
-from shared.errors import InputError
-from shared.recipe import get_recipe
+from shared.base.errors import InputError
+from shared.data import load as data_module
+from shared.data.cifar10 import CIFAR_JPEG, read_cifar_batch
+from shared.data.dataset import Dataset, Split
+from shared.data.download import Download, fetch
+from shared.data.inputs import Inputs, resize
+from shared.data.load import find_local, load_data
+from shared.training.batches import Batches, crop
+from shared.training.recipes import get_recipe
 
 
 @pytest.fixture
@@ -280,7 +283,7 @@ def test_a_damaged_archive_is_explained_wherever_the_damage_is(photos, packing):
 
 def test_damaged_exif_data_cost_one_picture_at_most(photos):
     image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
-    from shared.pictures import open_picture
+    from shared.data.pictures import open_picture
 
     exif = image.Exif()
     exif[0x0112] = 6
@@ -298,7 +301,7 @@ def test_damaged_exif_data_cost_one_picture_at_most(photos):
 
 def test_the_middle_of_a_wide_picture_is_kept():
     image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
-    from shared.pictures import to_square
+    from shared.data.pictures import to_square
 
     pixels = np.zeros((10, 30), np.uint8)
     pixels[:, 10:20] = 255
@@ -351,7 +354,7 @@ def test_train_and_test_with_different_classes_are_refused(tmp_path):
 
 def test_a_picture_of_a_billion_pixels_is_not_decoded(tmp_path):
     image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
-    from shared.pictures import open_picture
+    from shared.data.pictures import open_picture
 
     content = io.BytesIO()
     image.new("1", (12_000, 12_000)).save(content, "PNG")

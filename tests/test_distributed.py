@@ -20,14 +20,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from shared import launch as launching
 from shared.backends import BACKENDS
-from shared.batches import Batches
-from shared.data import load_data
-from shared.distributed import holds_this_run
-from shared.errors import InputError, LostProcessError, OtherProcessError, StoppedError, TrainingError
-from shared.launch import (
-    OUTCOME,
+from shared.base.errors import InputError, LostProcessError, OtherProcessError, StoppedError, TrainingError
+from shared.base.subprocesses import ending_words
+from shared.base.versions import twins_command
+from shared.data.load import load_data
+from shared.distributed import launch as launching
+from shared.distributed.launch import (
     check_processes,
     free_ports,
     launch,
@@ -36,12 +35,14 @@ from shared.launch import (
     tf_configs,
     torchrun_command,
 )
-from shared.recipe import get_recipe
-from shared.run import Reporter, Run, read_metrics
-from shared.subprocesses import ending_words
-from shared.team import Place, Team, check_parts, place_of
-from shared.training import train
-from shared.versions import twins_command
+from shared.distributed.place import OUTCOME, Place, place_of
+from shared.distributed.start import holds_this_run
+from shared.distributed.team import Team, check_parts
+from shared.training.batches import Batches
+from shared.training.metrics import read_metrics
+from shared.training.recipes import get_recipe
+from shared.training.run import Reporter, Run
+from shared.training.start import train
 from tests.conftest import ROOT
 
 #: A step of training that does not blow up without BatchNorm's own statistics.
@@ -662,7 +663,7 @@ class StopAt(Reporter):
 
 @pytest.mark.slow
 def test_a_run_may_change_between_one_process_and_the_loop_for_several(keras_twin, tmp_path):
-    from shared.training import resume
+    from shared.training.start import resume
 
     recipe = get_recipe("quick", [*TAME, "steps=8", "momentum=0.9"])
     whole = train(recipe, framework="tf", output=tmp_path / "whole").runs["tf"]
@@ -696,7 +697,7 @@ def check_train_command(words: list[str]) -> None:
     """Check `resnet-twins train ...` against the options that the command has."""
     import typer
 
-    from shared.cli import app
+    from shared.cli.app import app
 
     known = {option for each in typer.main.get_command(app).commands["train"].params for option in each.opts}
     assert words[:2] == ["resnet-twins", "train"]

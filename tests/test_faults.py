@@ -10,7 +10,8 @@ import sys
 import pytest
 
 from shared.backends import BACKENDS
-from shared.run import ABOUT, BEST, LAST, METRICS, PREVIOUS, RECIPE, STATE
+from shared.training.folder import ABOUT, BEST, LAST, PREVIOUS, RECIPE, STATE
+from shared.training.metrics import METRICS
 from tests.conftest import ROOT
 from tests.fault_campaign import BOTH_STATES, RESULTS, WORDS, markdown, table_rows
 

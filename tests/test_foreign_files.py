@@ -16,16 +16,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 import shared.hdf5
-from shared.batches import Inputs
-from shared.catalog import SPECS
-from shared.errors import InputError
-from shared.foreign import convert, read_weights
-from shared.shipped import ASSETS, read_trained, weights_path
-from shared.spec import ResNetSpec
-from shared.table import weight_shapes
-from shared.weights import LoadReport, initial_weights, lively_weights, read_arrays, read_metadata, write_safetensors
+
+from shared.base.errors import InputError
+from shared.checkpoints.conversion import convert
+from shared.checkpoints.foreign import read_weights
+from shared.checkpoints.ours import read_arrays, read_metadata, write_safetensors
+from shared.checkpoints.shipped import ASSETS, read_trained, weights_path
+from shared.data.inputs import Inputs
+from shared.networks.canonical import LoadReport
+from shared.networks.catalog import SPECS
+from shared.networks.initial import initial_weights, lively_weights
+from shared.networks.spec import ResNetSpec
+from shared.networks.table import weight_shapes
 
 TINY = SPECS["resnet8_digits"]
 SECRET = "root:x:0:0"

@@ -21,14 +21,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shared import archives, data, download, listing, picture_parts, pictures
-from shared.archives import list_archive
-from shared.budget import Budget
-from shared.data import load_data, read_idx
-from shared.download import Download, fetch
-from shared.errors import InputError
-from shared.evaluate import picture_paths
-from shared.pictures import decode, find_pictures, open_picture, read_picture, to_square
+from shared.base.budget import Budget
+from shared.base.errors import InputError
+from shared.data import archives, download, listing, picture_parts, pictures
+from shared.data import load as data
+from shared.data.archives import list_archive
+from shared.data.download import Download, fetch
+from shared.data.fashion_mnist import read_idx
+from shared.data.load import load_data
+from shared.data.pictures import decode, find_pictures, open_picture, read_picture, to_square
+from shared.twins.prediction import picture_paths
 
 unix = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
 

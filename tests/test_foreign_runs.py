@@ -17,30 +17,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shared.errors import InputError
-from shared.experiment import CURVES_CSV, FIGURE, GRADIENTS_CSV, degradation
-from shared.files import check_own, read_own
-from shared.lock import HOLDER, LOCK, only_one
-from shared.recipe import get_recipe
-from shared.run import (
-    ABOUT,
-    METRICS,
-    MOST_ROW,
-    MOST_TEXT,
-    OWN_FILES,
-    PREVIOUS,
-    STATE,
-    TENSORBOARD,
-    Reporter,
-    Settings,
-    check_own_files,
-    note_versions,
-    read_about,
-    read_metrics,
-    remove_leftovers,
-)
-from shared.training import open_runs, resume, train
-from shared.weights import read_arrays, read_metadata, save_arrays
+from shared.base.errors import InputError
+from shared.base.files import check_own, read_own
+from shared.base.lock import HOLDER, LOCK, only_one
+from shared.checkpoints.ours import read_arrays, read_metadata, save_arrays
+from shared.training.degradation import CURVES_CSV, FIGURE, GRADIENTS_CSV, degradation
+from shared.training.folder import ABOUT, OWN_FILES, PREVIOUS, STATE, TENSORBOARD, check_own_files, remove_leftovers
+from shared.training.metrics import METRICS, MOST_ROW, read_metrics
+from shared.training.recipes import get_recipe
+from shared.training.record import MOST_TEXT, note_versions, read_about
+from shared.training.run import Reporter
+from shared.training.settings import Settings
+from shared.training.start import open_runs, resume, train
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows lets few people make links")
 

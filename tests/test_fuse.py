@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shared.backends import random_images
-from shared.catalog import SPECS, get_spec
-from shared.errors import InputError, WeightsError
-from shared.folding import fold, folded_norms
-from shared.table import layer_table, weight_shapes
-from shared.weights import is_fused, lively_weights
+from shared.base.errors import InputError, WeightsError
+from shared.networks.canonical import is_fused
+from shared.networks.catalog import SPECS, get_spec
+from shared.networks.folding import fold, folded_norms
+from shared.networks.initial import lively_weights
+from shared.networks.table import layer_table, weight_shapes
+from shared.twins.difference import random_images
 
 #: One network of each kind: basic, bottleneck, option A, pre-activation, biased, plain, another shortcut.
 NAMES = [

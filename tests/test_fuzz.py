@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shared.classroom.handed_in import read_class
-from shared.classroom.notebooks import read_notebook
-from shared.data import read_idx
-from shared.errors import InputError
-from shared.foreign import read_weights
-from shared.pictures import read_picture
-from shared.recipe import read_recipe
-from shared.versions import is_installed
+from shared.base.errors import InputError
+from shared.base.versions import is_installed
+from shared.checkpoints.foreign import read_weights
+from shared.classroom.submission import read_notebook
+from shared.classroom.submitted import read_class
+from shared.data.fashion_mnist import read_idx
+from shared.data.pictures import read_picture
+from shared.training.recipe import read_recipe
 from tests.conftest import ROOT
 
 if sys.platform != "linux":
@@ -268,7 +268,7 @@ def test_so_is_one_that_a_framework_makes(torch_twin, tmp_path):
 
 def test_the_hand_made_keras_file_is_laid_out_as_keras_writes_it(keras_twin, tmp_path):
     h5py = pytest.importorskip("h5py")
-    from shared.weights import initial_weights
+    from shared.networks.initial import initial_weights
     from tests.fuzz_seeds import TINY, keras_bytes
 
     def layout(path: Path) -> dict[str, Any]:

@@ -27,27 +27,40 @@ import numpy as np
 import pytest
 
 from shared.backends import BACKENDS, load_backend
-from shared.batches import Batches, Inputs
-from shared.catalog import SPECS, get_spec
-from shared.compare import compare, compare_models
-from shared.data import Dataset, Split, find_local, folder_path, load_data, read_cifar_batch, read_idx
-from shared.diagrams import plot_block, plot_stages
-from shared.errors import InputError
-from shared.evaluate import evaluate, inputs_of, predict
-from shared.experiment import degradation
-from shared.faults import plant_fault
-from shared.foreign import convert, read_weights
-from shared.microscope import examine, microscope
-from shared.pictures import decode, find_pictures, open_picture
-from shared.recipe import Recipe, get_recipe, read_recipe
-from shared.run import Settings, read_about, read_metrics
-from shared.shipped import ASSETS, read_trained
-from shared.spec import BLOCK_EXPANSION, ResNetSpec, StemSpec
-from shared.table import count_macs, count_parameters, layer_table, weight_shapes
-from shared.training import open_runs, resume, train
-from shared.verify import verify
-from shared.versions import is_installed
-from shared.weights import fit, initial_weights, lively_weights, read_safetensors, write_safetensors
+from shared.base.errors import InputError
+from shared.base.versions import is_installed
+from shared.checkpoints.conversion import convert
+from shared.checkpoints.foreign import read_weights
+from shared.checkpoints.ours import read_safetensors, write_safetensors
+from shared.checkpoints.shipped import ASSETS, read_trained
+from shared.data.cifar10 import read_cifar_batch
+from shared.data.dataset import Dataset, Split
+from shared.data.fashion_mnist import read_idx
+from shared.data.inputs import Inputs
+from shared.data.load import find_local, load_data
+from shared.data.pictures import decode, find_pictures, open_picture
+from shared.data.places import folder_path
+from shared.networks.canonical import fit
+from shared.networks.catalog import SPECS, get_spec
+from shared.networks.diagrams import plot_block, plot_stages
+from shared.networks.initial import initial_weights, lively_weights
+from shared.networks.spec import BLOCK_EXPANSION, ResNetSpec, StemSpec
+from shared.networks.table import count_macs, count_parameters, layer_table, weight_shapes
+from shared.training.batches import Batches
+from shared.training.degradation import degradation
+from shared.training.metrics import read_metrics
+from shared.training.recipe import Recipe, read_recipe
+from shared.training.recipes import get_recipe
+from shared.training.record import read_about
+from shared.training.settings import Settings
+from shared.training.start import open_runs, resume, train
+from shared.twins.answers import inputs_of
+from shared.twins.comparison import compare, compare_models
+from shared.twins.evaluation import evaluate
+from shared.twins.faults import plant_fault
+from shared.twins.microscopy import examine, microscope
+from shared.twins.prediction import predict
+from shared.twins.verification import verify
 from tests.conftest import ROOT, backend
 
 TINY = SPECS["resnet8_digits"]
@@ -1068,7 +1081,7 @@ def commands() -> set[str]:
     import typer
 
     import shared.cli  # noqa: F401 (registers them)
-    from shared.terminal import app
+    from shared.cli.app import app
 
     def below(group: Any, prefix: str) -> Iterator[str]:
         for name, each in group.commands.items():

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shared.backends import random_images, random_labels
-from shared.catalog import get_spec
-from shared.errors import InputError
-from shared.microscope import examine, microscope
-from shared.weights import lively_weights
+from shared.base.errors import InputError
+from shared.networks.catalog import get_spec
+from shared.networks.initial import lively_weights
+from shared.twins.difference import random_images, random_labels
+from shared.twins.microscopy import examine, microscope
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def rebuilt(keras_model, weights_from, change):
     """Build the Keras model anew with `change(config of a layer)` applied, as if it had been written so."""
     import keras
 
-    from resnet_tf import get_weights, set_weights
+    from resnet_tf.weights import get_weights, set_weights
 
     def clone(layer):
         config = layer.get_config()
@@ -286,7 +286,7 @@ def test_a_missing_relu(look):
 
 
 def test_a_stride_in_the_wrong_place(look):
-    from resnet_torch import create_model
+    from resnet_torch.factory import create_model
 
     spec = get_spec("resnet50", input_size=64, num_classes=10)
 
@@ -381,7 +381,7 @@ def test_bad_options_are_refused():
 
 def test_every_planted_fault_is_found_with_its_cause(torch_twin, keras_twin):
     """`plant_fault` is for exercises: the answer that it gives must be the one that the microscope finds."""
-    from shared.faults import FAULTS, plant_fault
+    from shared.twins.faults import FAULTS, plant_fault
 
     spec, found = get_spec("resnet8_digits"), set()
     weights = lively_weights(spec, 0)

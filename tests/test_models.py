@@ -8,11 +8,11 @@ import zipfile
 import numpy as np
 import pytest
 
-from shared.backends import random_images
-from shared.catalog import SPECS, get_spec
-from shared.errors import InputError
-from shared.table import layer_table, weight_shapes
-from shared.weights import initial_weights
+from shared.base.errors import InputError
+from shared.networks.catalog import SPECS, get_spec
+from shared.networks.initial import initial_weights
+from shared.networks.table import layer_table, weight_shapes
+from shared.twins.difference import random_images
 
 SMALL = ("resnet8_digits", "resnet20_cifar", "plain20_cifar", "resnet14_cifar_conv3x3")
 

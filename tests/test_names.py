@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from shared.backends import missing_modules
-from shared.versions import is_installed
+from shared.base.versions import is_installed
 from tests.conftest import ROOT
 
 PACKAGE = "resnet_tf" if missing_modules("torch") else "resnet_torch"

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from shared.backends import random_images, random_labels
-from shared.catalog import SPECS, get_spec
-from shared.spec import StemSpec
-from shared.verify import TOLERANCES, gradient_errors, relative, silent_biases, verify, wild_tolerance
-from shared.weights import lively_weights
+from shared.networks.catalog import SPECS, get_spec
+from shared.networks.initial import lively_weights
+from shared.networks.spec import StemSpec
+from shared.twins.difference import gradient_errors, random_images, random_labels, relative, silent_biases
+from shared.twins.verification import TOLERANCES, verify, wild_tolerance
 
 #: One of every kind of block, shortcut, stem, bias and stride position; `resnet-twins verify --all` runs the rest.
 QUICK = [
@@ -143,7 +143,7 @@ def test_the_gradient_is_the_slope_of_the_loss(twin):
 def test_torchvisions_models_are_ours(torch_twin):
     """The same keys in the same order, and the same logits to the last bit, in eval and in training mode."""
     torch = pytest.importorskip("torch")
-    from resnet_torch.peers import torchvision
+    from resnet_torch.bench.peers import torchvision
 
     models = torchvision("models")
     if models is None:
@@ -163,7 +163,7 @@ def test_torchvisions_models_are_ours(torch_twin):
 def test_keras_applications_resnet50_is_ours(keras_twin, tmp_path):
     import keras
 
-    from shared.foreign import read_weights
+    from shared.checkpoints.foreign import read_weights
 
     theirs = keras.applications.ResNet50(weights=None, input_shape=(64, 64, 3), classifier_activation=None)
     rng = np.random.default_rng(0)

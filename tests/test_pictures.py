@@ -12,14 +12,17 @@ import numpy as np
 import pytest
 
 from shared.backends import BACKENDS
-from shared.catalog import get_spec
-from shared.data import load_data
-from shared.errors import InputError
-from shared.evaluate import evaluate, inputs_of, predict
-from shared.experiment import degradation
-from shared.recipe import Recipe, get_recipe
-from shared.shipped import ASSETS, SHIPPED, read_trained
-from shared.weights import HASH, read_metadata, write_safetensors
+from shared.base.errors import InputError
+from shared.checkpoints.ours import HASH, read_metadata, write_safetensors
+from shared.checkpoints.shipped import ASSETS, SHIPPED, read_trained
+from shared.data.load import load_data
+from shared.networks.catalog import get_spec
+from shared.training.degradation import degradation
+from shared.training.recipe import Recipe
+from shared.training.recipes import get_recipe
+from shared.twins.answers import inputs_of
+from shared.twins.evaluation import evaluate
+from shared.twins.prediction import predict
 from tests.conftest import ROOT
 
 DIGITS = ASSETS / "resnet8_digits.safetensors"
@@ -355,7 +358,7 @@ def test_on_digits_the_deeper_plain_network_trains_worse_and_the_deeper_residual
 
 
 def test_weights_that_ask_for_images_larger_than_the_memory_are_refused(monkeypatch):
-    from shared import evaluate as judging
+    from shared.twins import evaluation as judging
 
     spec = get_spec("resnet50", input_size=4096)
     monkeypatch.setattr(judging, "machine_memory", lambda: 64_000_000_000)

@@ -14,22 +14,23 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from shared import doctor as doctoring
-from shared.batches import Inputs
+from shared.base.errors import InputError, StoppedError
+from shared.base.printable import printable, printable_list
+from shared.base.subprocesses import try_out
+from shared.base.versions import shell_line, twins_command
 from shared.bench.report import Table
 from shared.bench.results import Results
-from shared.catalog import SPECS
-from shared.doctor import BAD, Finding
-from shared.errors import InputError, StoppedError
-from shared.launch import MOST_LINE, SHOWN_LINES, _Child
-from shared.printable import printable, printable_list
-from shared.recipe import get_recipe
-from shared.run import METRICS
-from shared.subprocesses import try_out
-from shared.terminal import Screen, only_prints
-from shared.training import train
-from shared.versions import shell_line, twins_command
-from shared.weights import initial_weights, write_safetensors
+from shared.checkpoints.ours import write_safetensors
+from shared.cli import doctor as doctoring
+from shared.cli.app import Screen, only_prints
+from shared.cli.doctor import BAD, Finding
+from shared.data.inputs import Inputs
+from shared.distributed.launch import MOST_LINE, SHOWN_LINES, _Child
+from shared.networks.catalog import SPECS
+from shared.networks.initial import initial_weights
+from shared.training.metrics import METRICS
+from shared.training.recipes import get_recipe
+from shared.training.start import train
 
 TINY = SPECS["resnet8_digits"]
 #: A title for the window, a bell, the line from its start, colours, the text turned round, half a character, a byte
@@ -341,7 +342,7 @@ def test_results_of_a_benchmark_that_somebody_wrote_are_answered_in_one_line(cal
 
 def test_a_figure_of_classes_that_are_called_so_can_be_drawn(tmp_path, recwarn):
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
-    from shared.plots import plot_confusion
+    from shared.training.curves import plot_confusion
 
     axes, _ = plot_confusion(np.eye(3, dtype=np.int64), (NASTY, LONG, "$x^$"), "t", tmp_path / "x.png").axes
     labels = [label.get_text() for label in axes.get_xticklabels()]
@@ -350,7 +351,7 @@ def test_a_figure_of_classes_that_are_called_so_can_be_drawn(tmp_path, recwarn):
 
 
 def test_a_note_of_a_run_only_prints(torch_twin, capsys, tmp_path):
-    from shared.progress import Terminal
+    from shared.cli.progress import Terminal
 
     terminal = Terminal(Screen(width=120))
     terminal.note(NASTY + LONG)

@@ -11,11 +11,11 @@ import zipfile
 import pytest
 
 import shared
-from shared.catalog import SPECS
-from shared.compare import short_number
-from shared.shipped import SHIPPED
-from shared.table import count_buffers, count_macs, count_parameters
-from shared.verify import TOLERANCES, wild_tolerance
+from shared.base.words import short_number
+from shared.checkpoints.shipped import SHIPPED
+from shared.networks.catalog import SPECS
+from shared.networks.table import count_buffers, count_macs, count_parameters
+from shared.twins.verification import TOLERANCES, wild_tolerance
 from tests.conftest import ROOT
 from tools.readme_command import command as readme_command
 

@@ -10,9 +10,10 @@ import tomllib
 
 import pytest
 
-from shared.catalog import get_spec
-from shared.errors import InputError
-from shared.recipe import LENGTHS, RECIPES, Recipe, get_recipe, read_recipe
+from shared.base.errors import InputError
+from shared.networks.catalog import get_spec
+from shared.training.recipe import LENGTHS, Recipe, read_recipe
+from shared.training.recipes import RECIPES, get_recipe
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=list(RECIPES))
@@ -200,7 +201,7 @@ def test_the_longest_recipe_that_is_allowed_survives_its_file(tmp_path):
 
 
 def test_every_number_of_a_recipe_has_limits():
-    from shared.recipe import LIMITS
+    from shared.training.recipe import LIMITS
 
     numbers = {field.name for field in dataclasses.fields(Recipe) if field.type in ("int", "float")}
     assert numbers == {name for name, _, _ in LIMITS}

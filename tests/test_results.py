@@ -8,8 +8,8 @@ import re
 import numpy as np
 import pytest
 
-from shared.experiment import KINDS
-from shared.progress import duration
+from shared.cli.progress import duration
+from shared.training.degradation import KINDS
 from tests.conftest import ROOT
 
 DOCS = ROOT / "docs"

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from shared.catalog import SPECS, get_spec
-from shared.errors import InputError
-from shared.spec import ResNetSpec, StemSpec
+from shared.base.errors import InputError
+from shared.networks.catalog import SPECS, get_spec
+from shared.networks.spec import ResNetSpec, StemSpec
 
 REQUIRED = [
     *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from shared.catalog import SPECS, get_spec
-from shared.table import count_buffers, count_macs, count_parameters, layer_table, weight_shapes
+from shared.networks.catalog import SPECS, get_spec
+from shared.networks.table import count_buffers, count_macs, count_parameters, layer_table, weight_shapes
 
 TORCHVISION = {
     "resnet18": 11_689_512,

@@ -21,18 +21,25 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from shared import run as run_module
 from shared.backends import BACKENDS, missing_modules
-from shared.batches import Batches
-from shared.catalog import get_spec
-from shared.data import load_data
-from shared.errors import InputError, TrainingError
-from shared.experiment import degradation
-from shared.lock import HOLDER, LOCK, only_one
-from shared.recipe import get_recipe, read_recipe
-from shared.run import COLUMNS, Reporter, Settings, read_about, read_metrics, score
-from shared.training import check_size, open_runs, resume, train
-from shared.weights import lively_weights, read_metadata
+from shared.base.errors import InputError, TrainingError
+from shared.base.lock import HOLDER, LOCK, only_one
+from shared.checkpoints.ours import read_metadata
+from shared.data.load import load_data
+from shared.data.score import score
+from shared.networks.catalog import get_spec
+from shared.networks.initial import lively_weights
+from shared.training import run as run_module
+from shared.training.batches import Batches
+from shared.training.degradation import degradation
+from shared.training.metrics import COLUMNS, read_metrics
+from shared.training.prepare import check_size
+from shared.training.recipe import read_recipe
+from shared.training.recipes import get_recipe
+from shared.training.record import read_about
+from shared.training.run import Reporter
+from shared.training.settings import Settings
+from shared.training.start import open_runs, resume, train
 from tests.conftest import ROOT
 
 #: Settings in which rounding errors do not grow: see shared.weights.lively_weights.
@@ -547,7 +554,7 @@ def test_an_experiment_without_the_metrics_of_a_network_says_what_to_do(torch_tw
 
 def test_the_curve_of_a_run_whose_first_rows_are_lost_has_the_right_epochs(trained):
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
-    from shared.plots import plot_curves
+    from shared.training.curves import plot_curves
 
     (whole,), (part,) = (plot_curves({"torch": rows}, "t").axes[2].lines for rows in (trained.rows, trained.rows[20:]))
     assert list(part.get_xdata()) == list(whole.get_xdata())[20:]
@@ -852,7 +859,7 @@ def test_ctrl_c_saves_and_prints_the_command_that_goes_on(torch_twin, tmp_path):
 
 def test_figures_are_drawn_with_labels_and_units(trained):
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
-    from shared.plots import plot_confusion, plot_curves
+    from shared.training.curves import plot_confusion, plot_curves
 
     left, middle, right = plot_curves({"torch": trained.rows, "tf": trained.rows}, "t").axes
     assert [axes.get_xlabel() for axes in (left, middle, right)] == ["epoch"] * 3

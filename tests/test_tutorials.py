@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.plots import BLUE, GREEN, GREY, ORANGE
+from shared.base.figures import BLUE, GREEN, GREY, ORANGE
 from tests.conftest import ROOT
 
 nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed")
@@ -260,9 +260,9 @@ def test_figures_use_the_palette_and_no_rainbow(source):
 
 def test_every_diagram_of_the_catalog_can_be_drawn(tmp_path):
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
-    from shared.catalog import SPECS
-    from shared.diagrams import plot_block, plot_stages
-    from shared.errors import InputError
+    from shared.base.errors import InputError
+    from shared.networks.catalog import SPECS
+    from shared.networks.diagrams import plot_block, plot_stages
 
     for name in ("resnet50", "resnet20_cifar", "preact_resnet164_cifar", "plain18", "resnet8_digits"):
         file = io.BytesIO()

@@ -11,19 +11,15 @@ import time
 import numpy as np
 import pytest
 
-from shared.catalog import SPECS, get_spec
-from shared.errors import InputError, WeightsError
-from shared.files import check_writable, write_text
-from shared.foreign import canonical_name, convert, read_weights
-from shared.table import weight_shapes
-from shared.weights import (
-    fit,
-    initial_weights,
-    lively_weights,
-    read_safetensors,
-    recognise,
-    write_safetensors,
-)
+from shared.base.errors import InputError, WeightsError
+from shared.base.files import check_writable, write_text
+from shared.checkpoints.conversion import convert
+from shared.checkpoints.foreign import canonical_name, read_weights
+from shared.checkpoints.ours import read_safetensors, write_safetensors
+from shared.networks.canonical import fit, recognise
+from shared.networks.catalog import SPECS, get_spec
+from shared.networks.initial import initial_weights, lively_weights
+from shared.networks.table import weight_shapes
 
 TINY = SPECS["resnet8_digits"]
 

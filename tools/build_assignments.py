@@ -5,9 +5,10 @@ python tools/build_assignments.py
 
 from __future__ import annotations
 
+from shared.base.files import write_text
 from shared.classroom.course import OUR_COURSE, Course, release
-from shared.classroom.notebooks import find_tasks, read_assignment, read_notebook
-from shared.files import write_text
+from shared.classroom.form import read_assignment
+from shared.classroom.submission import find_tasks, read_notebook
 
 README = OUR_COURSE / "README.md"
 START, END = "<!-- built: table -->", "<!-- built: end -->"

@@ -32,8 +32,8 @@ import nbstripout
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError
 
-from shared.data import find_local
-from shared.files import replacing, write_text
+from shared.base.files import replacing, write_text
+from shared.data.load import find_local
 
 ROOT = Path(__file__).parents[1]
 TUTORIALS = ROOT / "tutorials"

@@ -21,16 +21,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from shared.classroom import runner, wire
-from shared.classroom.course import CONFIG, OUR_COURSE, Course, grade, release
+from shared.base.files import write_text
+from shared.classroom.course import CONFIG, OUR_COURSE, Course, release
 from shared.classroom.exam import exam
 from shared.classroom.folders import list_files, new_place, remove_tree
+from shared.classroom.grade_class import grade
 from shared.classroom.grading import Verdict, run_hidden
-from shared.classroom.notebooks import find_tasks, read_notebook
 from shared.classroom.report import Line, collect
-from shared.classroom.sandbox import why_not
+from shared.classroom.sandbox import runner, wire
+from shared.classroom.sandbox.sandbox import why_not
 from shared.classroom.selftest import with_answers, wrong_answers
-from shared.files import write_text
+from shared.classroom.submission import find_tasks, read_notebook
 
 Notebook = dict[str, Any]
 CLASS_SIZE = 50

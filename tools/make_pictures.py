@@ -14,8 +14,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.terminal_theme import DEFAULT_TERMINAL_THEME
 
-from shared.compare import compare
-from shared.files import write_text
+from shared.base.files import write_text
+from shared.twins.comparison import compare
 
 PICTURE = Path(__file__).parents[1] / "docs" / "compare-resnet18.svg"
 WIDTH = 125

@@ -10,8 +10,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from shared.files import write_text
-from shared.run import epoch_means, read_metrics
+from shared.base.files import write_text
+from shared.training.metrics import epoch_means, read_metrics
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 

@@ -10,9 +10,9 @@ import re
 import sys
 from pathlib import Path
 
+from shared.base.files import write_text
 from shared.bench.report import describe, summary_table, tables
 from shared.bench.results import FILE, read_results
-from shared.files import write_text
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results" / "bench"

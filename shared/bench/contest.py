@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from shared.backends import missing_modules
+from shared.base.printable import printable
+from shared.base.subprocesses import child_environment, python_command
 from shared.bench.images import images_for, save_images
 from shared.bench.races import MATRIX, Job, Race, ceilings, macs
-from shared.printable import printable
-from shared.subprocesses import child_environment, python_command
 
 Say = Callable[[str], None]
 #: How much the rounds of a contender may differ on a computer that does nothing else.

@@ -11,8 +11,9 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from shared.bench.races import Job
-from shared.data import Dataset, Split, find_local, load_data
-from shared.recipe import get_recipe
+from shared.data.dataset import Dataset, Split
+from shared.data.load import find_local, load_data
+from shared.training.recipes import get_recipe
 
 #: Training images, test images: enough for many batches, and few enough to be read quickly by every contender.
 COUNTS = (20_000, 512)

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from shared.base.errors import InputError
+from shared.base.files import check_own, write_text
+from shared.base.versions import is_installed
+from shared.base.words import command_line
 from shared.bench.contest import Say, measure_ceiling, run_race
 from shared.bench.growth import measure_growth, sweeps
 from shared.bench.profile import measure_profiles
@@ -25,10 +29,6 @@ from shared.bench.report import (
 )
 from shared.bench.results import FILE, Results, read_results
 from shared.bench.starts import commands, imports, measure_starts
-from shared.errors import InputError
-from shared.files import check_own, write_text
-from shared.run import command_line
-from shared.versions import is_installed
 
 PAGE = "bench.md"
 START_RUNS = {"imports": 7, "commands": 1}

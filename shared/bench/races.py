@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from shared.backends import BACKENDS
-from shared.catalog import get_spec
-from shared.table import count_macs
+from shared.networks.catalog import get_spec
+from shared.networks.table import count_macs
 
 OURS, USUAL, TORCHVISION, APPLICATIONS = "ours", "usual", "torchvision", "applications"
 #: The side of the square matrices whose product says what the machine can do at most.

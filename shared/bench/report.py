@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from shared.backends import BACKENDS
+from shared.base.figures import BLUE, GREY, ORANGE, new_figure, save_figure
+from shared.base.printable import one_line, printable, printable_list
 from shared.bench.contest import STEADY, Outcome
 from shared.bench.growth import Sweep, sweeps
 from shared.bench.profile import KINDS, OTHER
 from shared.bench.races import OURS
 from shared.bench.results import Results
 from shared.bench.starts import Start
-from shared.plots import BLUE, GREY, ORANGE, new_figure, save_figure
-from shared.printable import one_line, printable, printable_list
 
 SPEED, GROWTH = "speed.png", "growth.png"
 #: Backend -> colour, marker and line: different in grey as well.

@@ -11,16 +11,16 @@ from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from shared.base.errors import InputError
+from shared.base.files import check_readable, read_own, write_text
+from shared.base.machine import describe_machine
+from shared.base.printable import printable
+from shared.base.versions import installed_version
 from shared.bench.contest import Outcome, Timing
 from shared.bench.growth import Grown
 from shared.bench.profile import Profile
 from shared.bench.races import Contender, Job, Race
 from shared.bench.starts import Start
-from shared.errors import InputError
-from shared.files import check_readable, read_own, write_text
-from shared.machine import describe_machine
-from shared.printable import printable
-from shared.versions import installed_version
 
 FILE = "bench.json"
 #: Bytes that results may have: ours have 300,000.

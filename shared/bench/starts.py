@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from shared.backends import missing_modules
-from shared.printable import printable
-from shared.subprocesses import child_environment, python_command
+from shared.base.printable import printable
+from shared.base.subprocesses import child_environment, python_command
 
 EMPTY, TORCH, KERAS, FRAMEWORKS = "an empty Python process", "`import torch`", "`import keras`", "`import torch, keras`"
 DEPTHS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")

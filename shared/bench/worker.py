@@ -21,12 +21,14 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from shared.backends import BACKENDS
-from shared.batches import Batches
+from shared.base.machine import keeping_memory
 from shared.bench.images import read_images
 from shared.bench.races import OURS, PEERS, TORCHVISION, USUAL, Job
-from shared.machine import keeping_memory
-from shared.recipe import Recipe, get_recipe
-from shared.run import Reporter, Run, Settings
+from shared.training.batches import Batches
+from shared.training.recipe import Recipe
+from shared.training.recipes import get_recipe
+from shared.training.run import Reporter, Run
+from shared.training.settings import Settings
 
 WARM_UP = 3  # pieces of work before anything is measured
 ENDLESS = 10**8  # steps
@@ -53,7 +55,7 @@ class Turnstile(Reporter):
 
 def our_training(job: Job) -> Iterator[int]:
     """`shared.training.train` itself, run folder, metrics and all, one step at a time."""
-    from shared.training import train
+    from shared.training.start import train
 
     turnstile = Turnstile()
     settings = Settings(compile=job.compile)
@@ -115,7 +117,7 @@ def backend_bench(job: Job) -> Any:
 
 def label_of(job: Job) -> str:
     """What torchvision's contender really is: where it cannot be imported, the usual network takes its place."""
-    from resnet_torch.peers import torchvision
+    from resnet_torch.bench.peers import torchvision
 
     return PEERS[USUAL if torchvision("models") is None else TORCHVISION][0]
 

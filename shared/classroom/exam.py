@@ -34,7 +34,7 @@ from typing import Any
 
 import numpy as np
 
-from shared.classroom import runner, wire
+from shared.classroom.sandbox import runner, wire
 
 Respond = Callable[[str, str, dict[str, Any]], Any]
 

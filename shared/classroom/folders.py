@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from shared.printable import printable
+from shared.base.printable import printable
 
 DEEPEST = 20  # folders in folders
 MOST_ENTRIES = 5000  # files and folders that are looked at

@@ -15,23 +15,14 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from shared.classroom import wire
+from shared.base.errors import InputError
+from shared.base.printable import printable, printable_list
 from shared.classroom.exam import Part, StudentError, exam
 from shared.classroom.folders import Listing, link_on_the_way, list_files
-from shared.classroom.notebooks import (
-    Assignment,
-    Cell,
-    Task,
-    find_tasks,
-    identity,
-    merge,
-    read_notebook,
-    shortened,
-    split_hidden,
-)
-from shared.classroom.sandbox import PACKAGES, DiedError, Limits, Sandbox
-from shared.errors import InputError
-from shared.printable import printable, printable_list
+from shared.classroom.form import Assignment
+from shared.classroom.sandbox import wire
+from shared.classroom.sandbox.sandbox import PACKAGES, DiedError, Limits, Sandbox
+from shared.classroom.submission import Cell, Task, find_tasks, identity, merge, read_notebook, shortened, split_hidden
 
 MOST_STARTS = 4  # times that a process is started again after a cell has ended it
 PATIENCE = 3  # times the seconds of a run that all runs of a submission may take together
@@ -172,7 +163,7 @@ def grade(assignment: Assignment, source: Cell, release: Path, folder: Path, *, 
     `release` is the folder of the student version: its files replace those of the same name. `seed` is the course's
     secret: from it, and a number that is drawn anew each time, come the inputs of hidden tests.
     """
-    from shared.classroom.sandbox import why_not
+    from shared.classroom.sandbox.sandbox import why_not
 
     started = time.monotonic()
     handed_out = read_notebook(release / f"{assignment.name}.ipynb")

@@ -14,7 +14,8 @@ from nbgrader.preprocessors import ClearSolutions, NbGraderPreprocessor, SaveAut
 from nbgrader.utils import is_grade, is_solution
 from traitlets import Bool, List, Unicode
 
-from shared.classroom.course import cells_for_nbgrader, open_course
+from shared.classroom.course import open_course
+from shared.classroom.grade_class import cells_for_nbgrader
 
 
 class StudentVersion(ClearSolutions):

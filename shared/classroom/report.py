@@ -11,13 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from shared.classroom.course import TO_ENTER, Course, nbgrader_api
+from shared.base.errors import InputError
+from shared.base.files import write_text
+from shared.base.printable import MOST_NAME, printable
+from shared.classroom.course import Course, nbgrader_api
+from shared.classroom.form import Assignment
+from shared.classroom.grade_class import TO_ENTER
 from shared.classroom.grading import Verdict, digest
-from shared.classroom.notebooks import Assignment, Task, find_tasks, read_notebook, shortened
+from shared.classroom.submission import Task, find_tasks, read_notebook, shortened
 from shared.classroom.workers import each_apart
-from shared.errors import InputError
-from shared.files import write_text
-from shared.printable import MOST_NAME, printable
 
 FLAGS = {
     "missing": "Nothing was handed in",

@@ -15,10 +15,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from shared.classroom.course import CONFIG, Course, grade, nbgrader_api, release
-from shared.classroom.notebooks import Cell, find_tasks, read_notebook
-from shared.errors import InputError
-from shared.files import write_text
+from shared.base.errors import InputError
+from shared.base.files import write_text
+from shared.classroom.course import CONFIG, Course, nbgrader_api, release
+from shared.classroom.grade_class import grade
+from shared.classroom.submission import Cell, find_tasks, read_notebook
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,8 @@ from concurrent.futures import FIRST_COMPLETED, wait
 from multiprocessing import get_context
 from typing import Any
 
+from shared.base.printable import printable
 from shared.classroom.folders import new_place, remove_abandoned, remove_tree
-from shared.printable import printable
 
 
 def each_apart(

@@ -43,11 +43,11 @@ import resnet_tf  # brings Keras, without TensorFlow's messages at the start
 import resnet_torch
 import keras
 from keras import layers
-from shared.diagrams import plot_block
-from shared.plots import BLUE, GREEN, GREY, ORANGE
-from shared.spec import ResNetSpec
-from shared.catalog import get_spec
-from shared.table import count_parameters, layer_table
+from shared.networks.diagrams import plot_block
+from shared.base.figures import BLUE, GREEN, GREY, ORANGE
+from shared.networks.spec import ResNetSpec
+from shared.networks.catalog import get_spec
+from shared.networks.table import count_parameters, layer_table
 
 # %% [markdown]
 # ## The idea in one line

@@ -50,10 +50,10 @@ import resnet_tf  # brings Keras, without TensorFlow's messages at the start
 import resnet_torch
 import keras
 from keras import layers
-from shared.catalog import get_spec
-from shared.compare import compare
-from shared.plots import BLUE, GREEN, GREY, ORANGE
-from shared.table import count_parameters
+from shared.networks.catalog import get_spec
+from shared.twins.comparison import compare
+from shared.base.figures import BLUE, GREEN, GREY, ORANGE
+from shared.networks.table import count_parameters
 
 # %% [markdown]
 # ## PyTorch: `print(model)`

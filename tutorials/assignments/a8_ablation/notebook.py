@@ -19,8 +19,8 @@ from pathlib import Path, PurePosixPath
 import matplotlib.pyplot as plt
 import numpy as np
 
-from shared.recipe import Recipe, read_recipe
-from shared.run import read_metrics
+from shared.training.recipe import Recipe, read_recipe
+from shared.training.metrics import read_metrics
 
 # %% [markdown]
 # An **ablation** takes one part away and looks what is missing. You choose one part of the training
@@ -83,10 +83,10 @@ assert choice["with"] != choice["without"], "Both arms have the same value."
 ### BEGIN HIDDEN TESTS
 from dataclasses import asdict, fields
 
-from shared.catalog import get_spec
+from shared.networks.catalog import get_spec
 from shared.classroom.exam import exam
-from shared.errors import InputError
-from shared.recipe import Recipe
+from shared.base.errors import InputError
+from shared.training.recipe import Recipe
 
 NO_CHOICE = {"seed", "data", "epochs", "steps", "name", "about", "label_smoothing"}
 
@@ -307,7 +307,7 @@ import tomllib
 from pathlib import PurePosixPath
 from types import SimpleNamespace
 
-from shared.run import COLUMNS
+from shared.training.metrics import COLUMNS
 
 MOST = 3_000_000  # characters of one file
 CACHE = {}

@@ -29,10 +29,10 @@ from torch import nn
 import resnet_tf  # brings Keras, without TensorFlow's messages at the start
 import keras
 from keras import layers
-from shared.catalog import get_spec
-from shared.diagrams import plot_block
-from shared.plots import BLUE, ORANGE
-from shared.table import layer_table
+from shared.networks.catalog import get_spec
+from shared.networks.diagrams import plot_block
+from shared.base.figures import BLUE, ORANGE
+from shared.networks.table import layer_table
 
 # %% [markdown]
 # ## Exercise 1: predict

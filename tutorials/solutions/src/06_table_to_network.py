@@ -29,10 +29,10 @@ from torch import nn
 import resnet_tf  # brings Keras, without TensorFlow's messages at the start
 import resnet_torch
 import keras
-from shared.catalog import get_spec
-from shared.diagrams import plot_stages
-from shared.spec import ResNetSpec, StemSpec
-from shared.table import count_macs, count_parameters, layer_table
+from shared.networks.catalog import get_spec
+from shared.networks.diagrams import plot_stages
+from shared.networks.spec import ResNetSpec, StemSpec
+from shared.networks.table import count_macs, count_parameters, layer_table
 
 # %% [markdown]
 # ## Exercise 1: predict

@@ -30,8 +30,8 @@ import resnet_tf  # brings Keras, without TensorFlow's messages at the start
 import resnet_torch
 import keras
 from keras import layers
-from shared.catalog import get_spec
-from shared.table import layer_table
+from shared.networks.catalog import get_spec
+from shared.networks.table import layer_table
 
 # %% [markdown]
 # ## Exercise 1: predict

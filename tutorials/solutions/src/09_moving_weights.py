@@ -31,13 +31,13 @@ import torch
 import resnet_tf  # brings Keras, without TensorFlow's messages at the start
 import resnet_torch
 import keras
-from shared.catalog import get_spec
-from shared.data import load_data
-from shared.faults import plant_fault
-from shared.microscope import examine
-from shared.plots import BLUE, GREY
-from shared.shipped import read_trained
-from shared.table import weight_shapes
+from shared.networks.catalog import get_spec
+from shared.data.load import load_data
+from shared.twins.faults import plant_fault
+from shared.twins.microscopy import examine
+from shared.base.figures import BLUE, GREY
+from shared.checkpoints.shipped import read_trained
+from shared.networks.table import weight_shapes
 
 trained = read_trained("resnet8_digits")
 digits = load_data("digits").test

@@ -29,12 +29,12 @@ from torch import nn
 
 import resnet_tf  # brings Keras, without TensorFlow's messages at the start
 import resnet_torch
-from shared.batches import Batches
-from shared.catalog import get_spec
-from shared.data import load_data
-from shared.plots import BLUE, GREEN, GREY, ORANGE
-from shared.recipe import get_recipe
-from shared.spec import ResNetSpec
+from shared.training.batches import Batches
+from shared.networks.catalog import get_spec
+from shared.data.load import load_data
+from shared.base.figures import BLUE, GREEN, GREY, ORANGE
+from shared.training.recipes import get_recipe
+from shared.networks.spec import ResNetSpec
 
 # %% [markdown]
 # What several exercises need, as in the tutorial:

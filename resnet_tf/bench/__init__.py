@@ -1,0 +1,1 @@
+"""What only `resnet-twins bench` needs of Keras."""

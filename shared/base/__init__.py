@@ -1,0 +1,1 @@
+"""Errors, checks, words, files, locks, versions, the machine, figures: knows nothing of networks."""

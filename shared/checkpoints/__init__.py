@@ -1,0 +1,1 @@
+"""Files of weights: ours, other people's, those that ship, and how one becomes another."""

@@ -1,0 +1,1 @@
+"""Where students' code runs: started, limited and watched from outside."""

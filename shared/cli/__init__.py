@@ -1,0 +1,1 @@
+"""The command `resnet-twins`: reads options, calls one function of the package, prints."""

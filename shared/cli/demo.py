@@ -1,0 +1,118 @@
+"""The one-minute tour: the table, five depths in both frameworks, one network side by side, and real predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich.markup import escape
+
+from shared.cli.app import app, console
+from shared.twins.comparison import Comparison, compare
+from shared.twins.evaluation import Evaluation, evaluate
+
+
+@app.command()
+def demo() -> None:
+    """Show in about a minute what this package is: the table, both frameworks, one network, real predictions."""
+    import time
+
+    from rich import box
+    from rich.columns import Columns
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.table import Table
+
+    from shared.backends import BACKENDS, check_installed, load_backend
+    from shared.base.words import short_number
+    from shared.cli import demo as tour
+    from shared.networks.catalog import get_spec
+    from shared.networks.table import count_macs, count_parameters
+
+    check_installed(*BACKENDS)
+    screen, start = console(), time.monotonic()
+    screen.rule("[bold]1. One table")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for heading in ("network", "block", "depths", "parameters", "MACs"):
+        table.add_column(heading, justify="right" if heading in ("parameters", "MACs") else "left")
+    for name in tour.DEPTHS:
+        spec = get_spec(name)
+        depths = ",".join(map(str, spec.depths))
+        table.add_row(name, spec.block, depths, f"{count_parameters(spec):,}", short_number(count_macs(spec)))
+    screen.print(table)
+    screen.print("depths: blocks in each stage; MACs: multiply-adds for one image of 224 x 224 pixels\n")
+
+    screen.rule("[bold]2. Two frameworks, five depths")
+    comparisons = []
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=screen, transient=True) as bar:
+        task = bar.add_task("loading PyTorch and TensorFlow", total=len(tour.DEPTHS) + 1)
+        for name in BACKENDS:
+            load_backend(name)
+        bar.update(task, advance=1, description=f"building {tour.DEPTHS[0]} twice")
+        for index, comparison in enumerate(tour.compare_depths(), start=1):
+            comparisons.append(comparison)
+            following = tour.DEPTHS[min(index, len(tour.DEPTHS) - 1)]
+            bar.update(task, advance=1, description=f"building {following} twice")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for heading in ("network", "layers", "PyTorch", "Keras", "equal"):
+        table.add_column(heading, justify="left" if heading in ("network", "equal") else "right")
+    for comparison in comparisons:
+        sums = comparison.totals
+        verdict = "[green]✓[/] all" if comparison.equal else f"[bold red]{escape(comparison.verdict)}[/]"
+        layers = sum(row.kind != "pad" for row in comparison.rows)
+        numbers = (f"{layers}", f"{sums.torch_parameters:,}", f"{sums.keras_parameters:,}")
+        table.add_row(comparison.spec.name, *numbers, verdict)
+    screen.print(table)
+    screen.print("parameters of each; equal: output shape, parameters and buffers of every layer\n")
+
+    screen.rule("[bold]3. Side by side: ResNet-18")
+    screen.print(comparisons[0].to_rich(screen.width))
+
+    screen.rule("[bold]4. The same answers on real digits")
+    digits = tour.classify_digits()
+    torch_says, keras_says = (digits.logits[name].argmax(1) for name in BACKENDS)
+    screen.print()
+    cards = []
+    for digit in range(max(1, min(10, screen.width // 20))):
+        index = int((digits.labels == digit).argmax())
+        says = f"PyTorch: {torch_says[index]}\nKeras:   {keras_says[index]}"
+        cards.append("\n".join([*tour.draw_digit(digits.split.images[index, :, :, 0]), says]))
+    screen.print(Columns(cards, padding=(1, 4)))
+    screen.print()
+    total = len(digits.labels)
+    for name in BACKENDS:
+        right = digits.correct(name)
+        screen.print(f"{BACKENDS[name][2]:8} {right} of {total} held-out digits right ({right / total:.1%})")
+    mark = "[green]✓[/]" if digits.differing == 0 else "[bold red]✗[/]"
+    screen.print(
+        f"{mark} {digits.differing} of {total} predictions differ; largest logit difference "
+        f"{digits.largest_difference:.1e}\n"
+    )
+    screen.print(f"That took {time.monotonic() - start:.0f} s. Go on with:")
+    for command in ("models", "compare resnet50", "compare resnet18 --raw", "verify resnet18", "microscope resnet18"):
+        screen.print(f"  resnet-twins {command}")
+    if digits.differing or not all(comparison.equal for comparison in comparisons):
+        raise typer.Exit(1)
+
+
+DEPTHS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+DEMO_NETWORK = "resnet8_digits"
+SHADES = " ░▒▓█"
+
+
+def compare_depths() -> Iterator[Comparison]:
+    """Build each of the five depths in both frameworks and yield the comparison."""
+    for name in DEPTHS:
+        yield compare(name, by="stage")
+
+
+def classify_digits() -> Evaluation:
+    """Load the weights that ship with the package into both twins and classify the held-out digits."""
+    return evaluate(DEMO_NETWORK, data="digits")
+
+
+def draw_digit(image: NDArray[np.uint8]) -> list[str]:
+    """Return an image (8, 8) of values 0 to 16 as eight lines of shaded characters."""
+    return ["".join(SHADES[round(int(value) / 4)] * 2 for value in row) for row in image]

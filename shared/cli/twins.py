@@ -1,0 +1,249 @@
+"""The subcommands that look at networks: `models`, `compare`, `verify`, `microscope`, `convert`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from shared.base.errors import InputError
+from shared.base.printable import printable
+from shared.cli.app import app, console, emit, overrides, say
+
+MODELS_WIDTH = 110
+
+Name = Annotated[str, typer.Argument(help="A network of the catalog, as `resnet-twins models` lists them.")]
+InputSize = Annotated[int | None, typer.Option(help="Height and width of the images, in pixels.", show_default=False)]
+NumClasses = Annotated[int | None, typer.Option(help="Outputs of the last layer.", show_default=False)]
+InChannels = Annotated[int | None, typer.Option(help="Channels of the images: 3 or 1.", show_default=False)]
+Where = Annotated[str, typer.Option("--device", help="Where to compute: cpu, cuda, or auto (a GPU if there is one).")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.", show_default=False)]
+
+
+class Level(StrEnum):
+    """What one line of `compare` stands for."""
+
+    layer = "layer"
+    block = "block"
+    stage = "stage"
+
+
+class Format(StrEnum):
+    """How `compare` shows its table."""
+
+    terminal = "terminal"
+    markdown = "markdown"
+    html = "html"
+    json = "json"
+    csv = "csv"
+
+
+class Dtype(StrEnum):
+    """Floating-point numbers to compute in."""
+
+    float32 = "float32"
+    float64 = "float64"
+
+
+@app.command()
+def models() -> None:
+    """List the networks of the catalog: depths, parameters, multiply-adds, source."""
+    from rich import box
+    from rich.table import Table
+
+    from shared.base.words import short_number
+    from shared.networks.catalog import SPECS
+    from shared.networks.table import count_macs, count_parameters
+
+    screen = console()
+    wide = screen.width >= MODELS_WIDTH
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for heading in ("name", "block", "depths") if wide else ("name", "depths"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("parameters", "MACs", "input"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    if wide:
+        table.add_column("source", overflow="fold")
+    for spec in SPECS.values():
+        cells = [
+            spec.name,
+            spec.block,
+            ",".join(map(str, spec.depths)),
+            f"{count_parameters(spec):,}",
+            short_number(count_macs(spec)),
+            f"{spec.input_size}",
+            spec.source,
+        ]
+        table.add_row(*(cells if wide else [cells[0], *cells[2:-1]]))
+    screen.print(table)
+    screen.print(f"{len(SPECS)} networks. depths: blocks in each stage; MACs: multiply-adds for one image;")
+    screen.print("input: height and width of the images in pixels.")
+    if not wide:
+        screen.print(f"Block and source need a terminal of {MODELS_WIDTH} characters.")
+
+
+@app.command()
+def compare(
+    name: Name,
+    input_size: InputSize = None,
+    num_classes: NumClasses = None,
+    in_channels: InChannels = None,
+    by: Annotated[Level, typer.Option(help="One line for each layer, block or stage.")] = Level.layer,
+    format: Annotated[Format, typer.Option(help="How to show the table.")] = Format.terminal,
+    output: Output = None,
+    raw: Annotated[bool, typer.Option("--raw", help="Show print(model) and model.summary() side by side.")] = False,
+) -> None:
+    """Put a network's layers side by side: the table, PyTorch and Keras. Exit code 1 if anything differs."""
+    from shared.base.files import check_writable
+    from shared.networks.catalog import get_spec
+    from shared.twins import comparison as comparing
+    from shared.twins.printouts import raw_columns
+
+    changed = overrides(input_size=input_size, num_classes=num_classes, in_channels=in_channels)
+    if output is not None:
+        check_writable(output)
+    if raw:
+        emit(raw_columns(get_spec(name, **changed)), output)
+        return
+    found = comparing.compare(name, by=by.value, **changed)
+    if format is Format.terminal and output is None:
+        screen = console()
+        screen.print(found.to_rich(screen.width))
+        screen.print(f"[bold]{escape(found.verdict)}[/]")
+        screen.print("\nWhy other totals go round for this network:")
+        for reason in found.reasons:
+            screen.print(f"  • {escape(reason)}")
+    else:
+        render = {
+            Format.terminal: found.to_text,
+            Format.markdown: found.to_markdown,
+            Format.html: found.to_html,
+            Format.json: found.to_json,
+            Format.csv: found.to_csv,
+        }
+        emit(render[format](), output)
+    if not found.equal:
+        raise typer.Exit(1)
+
+
+def _tolerance(value: float) -> str:
+    return "0" if value == 0 else f"{value:.0e}"
+
+
+@app.command()
+def verify(
+    names: Annotated[list[str] | None, typer.Argument(help="Networks; ResNet-18 by default.")] = None,
+    all_networks: Annotated[bool, typer.Option("--all", help="Every network of the catalog.")] = False,
+    dtype: Annotated[Dtype | None, typer.Option(help="Only this one; both by default.", show_default=False)] = None,
+    device: Where = "cpu",
+) -> None:
+    """Measure how equal the twins are: shapes, logits, gradients, training steps. Exit code 1 on a miss."""
+    from rich import box
+    from rich.table import Table
+
+    from shared.backends import BACKENDS, check_installed, load_backend
+    from shared.networks.catalog import SPECS, get_spec
+    from shared.twins.verification import Check
+    from shared.twins.verification import verify as verify_one
+
+    if all_networks and names:
+        raise InputError("--all and names exclude each other; give one of them")
+    specs = [get_spec(name) for name in (SPECS if all_networks else names or ["resnet18"])]
+    check_installed(*BACKENDS)
+    for framework in BACKENDS:
+        load_backend(framework, device=device)  # an absent device is said before the first line of the table
+    dtypes = [dtype.value] if dtype else [entry.value for entry in reversed(Dtype)]
+    screen, checks = console(), []
+    screen.print("Same weights and images in PyTorch and Keras; relative differences.\n")
+    for spec in specs:
+        for each in dtypes:
+            table = Table(box=None, pad_edge=False, show_header=False)
+            for justify in ("left", "right", "left", "left"):
+                table.add_column(justify=justify, no_wrap=True)
+            screen.print(f"[bold]{spec.name}[/] {each}")
+            done: list[Check] = []
+            for check in verify_one(spec, each, device=device):
+                done.append(check)
+                measured = f"{check.measured:.0f}" if check.tolerance == 0 else f"{check.measured:.1e}"
+                mark = "[green]✓[/]" if check.passed else "[bold red]✗[/]"
+                table.add_row(f"  {check.what}", measured, f"allowed {_tolerance(check.tolerance)}", mark)
+            screen.print(table)
+            checks += done
+    if len(specs) > 1:
+        summary = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", title="The worst of all networks")
+        for heading in ("check", "dtype", "worst", "in network", "allowed there", ""):
+            summary.add_column(heading, justify="right" if heading == "worst" else "left", no_wrap=True)
+        for what, each in dict.fromkeys((check.what, check.dtype) for check in checks):
+            alike = [check for check in checks if (check.what, check.dtype) == (what, each)]
+            worst = max(alike, key=lambda check: (not check.passed, check.measured / (check.tolerance or 1)))
+            mark = "[green]✓[/]" if worst.passed else "[bold red]✗[/]"
+            summary.add_row(what, each, f"{worst.measured:.1e}", worst.network, _tolerance(worst.tolerance), mark)
+        screen.print(summary)
+    missed = [check for check in checks if not check.passed]
+    if missed:
+        first = missed[0]
+        screen.print(
+            f"[bold red]✗[/] {len(missed)} of {len(checks)} checks missed; the first: {first.network}, {first.dtype}, "
+            f"{first.what}: {first.measured:.1e}, allowed {first.tolerance:.0e}"
+        )
+        raise typer.Exit(1)
+    screen.print(f"[green]✓[/] all {len(checks)} checks of {len(specs)} network{'s' * (len(specs) > 1)} passed")
+
+
+@app.command()
+def microscope(
+    name: Name,
+    input_size: InputSize = None,
+    num_classes: NumClasses = None,
+    in_channels: InChannels = None,
+    dtype: Annotated[Dtype, typer.Option(help="Floating-point numbers to compute in.")] = Dtype.float64,
+    seed: Annotated[int, typer.Option(help="Seed of the weights and images.")] = 0,
+    device: Where = "cpu",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Draw the errors into this PNG or SVG file.")
+    ] = None,
+) -> None:
+    """Look at every layer of both twins: relative error of activations and gradients, the first that parts, why."""
+    from shared.base.checks import check_seed
+    from shared.base.figures import check_matplotlib
+    from shared.base.files import check_writable
+    from shared.twins.microscopy import microscope as look
+
+    check_seed(seed)
+    if output is not None and output.suffix not in (".png", ".svg", ".pdf"):
+        raise InputError(f"--output is {str(output)!r}; the ending says the format: .png, .svg or .pdf")
+    if output is not None:
+        check_writable(output)
+        check_matplotlib()
+    changed = overrides(num_classes=num_classes, in_channels=in_channels)
+    seen = look(name, dtype=dtype.value, seed=seed, input_size=input_size, device=device, **changed)
+    screen = console()
+    screen.print(seen.to_rich())
+    screen.print(f"[bold]{escape(seen.verdict)}[/]")
+    if output is not None:
+        seen.plot(output)
+        say(f"wrote {printable(output)}", error=True)
+    if not seen.equal:
+        raise typer.Exit(1)
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="Weights: .pth .pt .th .tar .bin .safetensors .keras .weights.h5 .h5")],
+    target: Annotated[Path, typer.Argument(help="To write: .safetensors, .pth, .keras or .weights.h5")],
+    model: Annotated[
+        str | None, typer.Option(help="Which network it is; recognised from the shapes by default.")
+    ] = None,
+) -> None:
+    """Convert weights between PyTorch, Keras and safetensors files."""
+    from shared.checkpoints.conversion import convert as convert_file
+    from shared.networks.table import count_parameters
+
+    spec, others = convert_file(source, target, model)
+    name = printable(spec.name)
+    say(f"wrote {printable(target)}: {name}, {count_parameters(spec):,} parameters, {spec.num_classes} classes")
+    if others:
+        say(f"the same shapes also fit {', '.join(others)}; if it is one of those, name it with --model", error=True)

@@ -1,0 +1,1 @@
+"""Training runs: recipes, batches, a run's folder, its state, its curves."""

@@ -1,0 +1,213 @@
+"""Starts and resumes training runs: one twin, or both, from the same weights on the same batches."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from shared.backends import BACKENDS, BOTH, check_installed, load_backend, names_of
+from shared.base.errors import InputError
+from shared.base.files import new_folders
+from shared.base.lock import only_one
+from shared.base.machine import keeping_memory
+from shared.base.versions import is_installed
+from shared.base.words import command_line
+from shared.data.dataset import Dataset, Progress
+from shared.networks.canonical import Arrays, fit
+from shared.networks.catalog import get_spec
+from shared.networks.table import weight_shapes
+from shared.training.batches import Batches
+from shared.training.folder import (
+    CURVES,
+    OF_A_START,
+    bytes_needed,
+    check_empty,
+    holds_run,
+    new_folder,
+    prepare_folder,
+    remove_leftovers,
+)
+from shared.training.prepare import Result, _new_run, check_same_images, check_size, load
+from shared.training.recipe import Recipe
+from shared.training.record import note_versions, read_about, write_about, write_missing_recipe
+from shared.training.run import Reporter, Run
+from shared.training.settings import Settings
+from shared.training.state import restore
+from shared.training.tensorboard import check_tensorboard
+
+
+def train(
+    recipe: Recipe,
+    *,
+    framework: str = "torch",
+    output: str | Path | None = None,
+    settings: Settings | None = None,
+    data_dir: str | Path | None = None,
+    data: Dataset | None = None,
+    weights: Arrays | None = None,
+    reporter: Callable[[], Reporter] = Reporter,
+    progress: Progress | None = None,
+    distributed: bool = False,
+) -> Result:
+    """Train by `recipe` in a new folder and return what came out.
+
+    framework: "torch", "tf" or "both". output: a folder that is new or empty, by default the next free one in
+    `runs`. data: instead of the recipe's. weights: canonical arrays to start from, instead of fresh ones.
+    distributed: this process is one of several that were started together, by torchrun or with `TF_CONFIG`, and
+    train one run; see `shared.distributed`. Raises `InputError` before training for anything that can be known then,
+    and `TrainingError` later.
+    """
+    if not isinstance(recipe, Recipe):
+        raise InputError(f"a Recipe is wanted, as get_recipe returns, not {recipe!r}")
+    settings = settings or Settings()
+    if distributed:
+        from shared.distributed import start as together
+
+        return together.train(
+            recipe,
+            framework=framework,
+            output=output,
+            settings=settings,
+            data_dir=data_dir,
+            data=data,
+            weights=weights,
+            reporter=reporter,
+            progress=progress,
+        )
+    names = names_of(framework)
+    spec = get_spec(recipe.model)
+    _prepare_machine(names, settings, recipe)
+    folder = new_folder(output, recipe.name, framework)
+    with new_folders(folder):
+        prepare_folder(folder, bytes_needed(spec, len(names)))
+        with only_one(folder):
+            check_empty(folder)  # once more: now nobody else can fill it
+            batches = Batches(data if data is not None else load(recipe, data_dir, progress), recipe)
+            runs = {name: _new_run(folder, framework, name, batches, settings, data_dir, reporter()) for name in names}
+            check_size(recipe, batches)
+            if weights is not None:
+                fit(weight_shapes(runs[names[0]].spec), weights)
+            remove_leftovers(folder, OF_A_START)
+            result = Result(folder, names)
+            if framework == BOTH:  # for the folder around theirs
+                write_about(replace(runs[names[0]], folder=folder, framework=BOTH), command_line())
+            for name, run in runs.items():
+                run.folder.mkdir(parents=True, exist_ok=True)
+                write_about(run, command_line())
+                if weights is not None:
+                    run.restored = {f"weights/{key}": array for key, array in weights.items()}
+                result.runs[name] = run
+                if not _go(run, folder):
+                    break
+            _overlay(result)
+    return result
+
+
+def open_runs(
+    folder: str | Path,
+    *,
+    reporter: Callable[[], Reporter] = Reporter,
+    progress: Progress | None = None,
+    data: Dataset | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> dict[str, Run]:
+    """Return the runs that lie in `folder`, as they were when they were saved last, without training.
+
+    `changes` are fields of their `Settings`: how the machine is used may change, the recipe may not.
+
+    Raises `InputError` if there is none, or if its files are damaged.
+    """
+    folder = Path(folder)
+    recipe, about, settings = read_about(folder)
+    settings = replace(settings, **(changes or {}))
+    framework, data_dir = about["framework"], about.get("data_dir")
+    names = names_of(framework)
+    check_installed(*names)
+    batches = Batches(data if data is not None else load(recipe, data_dir, progress), recipe)
+    check_same_images(folder, batches, about)
+    runs = {}
+    for name in names:
+        runs[name] = _new_run(folder, framework, name, batches, settings, data_dir, reporter())
+        restore(runs[name])
+    return runs
+
+
+def resume(
+    folder: str | Path,
+    *,
+    reporter: Callable[[], Reporter] = Reporter,
+    progress: Progress | None = None,
+    data: Dataset | None = None,
+    changes: Mapping[str, Any] | None = None,
+    distributed: bool = False,
+) -> Result:
+    """Go on with the run in `folder` where its state was saved last, and return what came out.
+
+    `changes` are fields of its `Settings`, like another device. distributed: as in `train`.
+
+    Raises `InputError` if there is no run, or if it is complete.
+    """
+    if distributed:
+        from shared.distributed import start as together
+
+        return together.resume(folder, reporter=reporter, progress=progress, data=data, changes=changes)
+    about = read_about(folder)[1]  # before a lock is put where no run is
+    with only_one(Path(folder)):
+        runs = open_runs(folder, reporter=reporter, progress=progress, data=data, changes=changes)
+        result = Result(Path(folder), tuple(runs), runs)
+        if result.complete:
+            raise InputError(f"the run in {folder} is complete: all steps are done; start a new one")
+        first = next(iter(runs.values()))
+        check_size(first.recipe, first.batches)
+        _prepare_machine(result.frameworks, first.settings, first.recipe)
+        prepare_folder(result.folder, bytes_needed(first.spec, len(runs)))
+        remove_leftovers(result.folder)
+        for run in result.runs.values():
+            if not holds_run(run.folder):
+                run.folder.mkdir(parents=True, exist_ok=True)
+                write_about(run, command_line())
+            for place in {run.folder, result.folder}:
+                write_missing_recipe(place, run.recipe)
+            remove_leftovers(run.folder)
+            if run.complete:
+                continue
+            note_versions(run, about)
+            if not _go(run, result.folder):
+                break
+        _overlay(result)
+    return result
+
+
+def _trainer(framework: str) -> Any:
+    load_backend(framework)  # which says in words what is wrong if it does not import
+    return importlib.import_module(f"{BACKENDS[framework][0]}.train")
+
+
+def _prepare_machine(names: Iterable[str], settings: Settings, recipe: Recipe) -> None:
+    """Raise `InputError`, before anything is written, if the machine has not got what the settings ask for."""
+    check_installed(*names)
+    if settings.tensorboard:
+        check_tensorboard()
+    for name in names:
+        _trainer(name).prepare_machine(settings, recipe.precision)
+
+
+def _go(run: Run, locked: Path) -> bool:
+    """Train; return whether the run is complete and nobody asked to stop. The folder `locked` is ours already."""
+    with contextlib.nullcontext() if run.folder == locked else only_one(run.folder), keeping_memory(), run:
+        _trainer(run.framework).train(run)
+    return run.complete and not run.stop_requested
+
+
+def _overlay(result: Result) -> None:
+    """Draw the curves of both twins into one figure."""
+    curves = {name: run.rows for name, run in result.runs.items() if run.rows}
+    if len(curves) > 1 and is_installed("matplotlib"):
+        from shared.training.curves import plot_curves
+
+        recipe = next(iter(result.runs.values())).recipe
+        plot_curves(curves, f"{recipe.name}: the twins, same weights, same batches", result.folder / CURVES)

@@ -1,0 +1,1 @@
+"""Both twins beside each other: compared, verified, examined, asked about pictures."""
