@@ -39,7 +39,7 @@ def _code(label: str, code: str, reference: str, *backends: str) -> Start:
 
 def _command(line: str, reference: str, *backends: str) -> Start:
     label = f"`resnet-twins {line}`"
-    return Start(label=label, arguments=["-m", "shared.cli", *line.split()], reference=reference, backends=backends)
+    return Start(label=label, arguments=["-m", "shared", *line.split()], reference=reference, backends=backends)
 
 
 def imports() -> list[Start]:

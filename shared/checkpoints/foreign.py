@@ -28,7 +28,6 @@ from shared.networks.table import weight_shapes
 
 TORCH_SUFFIXES = (".pth", ".pt", ".th", ".tar", ".bin")
 READABLE = (*TORCH_SUFFIXES, ".safetensors", ".keras", ".h5")
-
 #: Of a pickle: a tensor takes about forty, and the deepest networks have tens of thousands of those.
 MOST_INSTRUCTIONS = 5_000_000
 

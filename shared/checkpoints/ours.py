@@ -24,7 +24,6 @@ from shared.networks.spec import ResNetSpec
 #: Version 1 had no hash; there are such files, also among the weights that ship.
 FORMAT = "resnet-twins weights, version 2"
 HASH = "resnet_twins_sha256"
-
 #: What a header may hold: the deepest network that can be built has 32,000 arrays, with an optimizer's 100,000.
 MOST_HEADER, MOST_ARRAYS, MOST_SPEC = 32_000_000, 150_000, 100_000
 #: The dtypes of safetensors that NumPy has.

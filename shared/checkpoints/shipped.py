@@ -20,7 +20,7 @@ from shared.data.inputs import Inputs
 from shared.networks.canonical import Arrays
 from shared.networks.spec import ResNetSpec
 
-ASSETS = Path(__file__).parent / "assets"
+ASSETS = Path(__file__).parents[1] / "assets"
 #: A recipe and where it ran, in characters.
 MOST_TRAINING = 100_000
 #: Name -> what it tells apart.

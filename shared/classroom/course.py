@@ -39,10 +39,8 @@ from shared.classroom.submission import find_tasks, read_notebook
 from shared.classroom.submitted import misplaced, read_class, read_times, students_in, wrong_name
 
 CONFIG = "nbgrader_config.py"
-
 OUR_COURSE = Path(__file__).parents[2] / "tutorials" / "assignments"
 MAX_VERDICT = 100_000_000  # bytes
-
 Report = Callable[[str], None]
 
 

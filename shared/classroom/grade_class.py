@@ -19,7 +19,6 @@ from shared.classroom.submitted import wrong_name
 from shared.classroom.workers import each_apart
 
 LOCK = ".grading.lock"  # marks are entered one after the other
-
 TO_ENTER = 300  # seconds that judging and entering a submission may take besides its runs
 
 

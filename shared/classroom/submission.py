@@ -14,7 +14,6 @@ from shared.base.files import read_start
 from shared.base.printable import printable
 
 BEGIN, END = "### BEGIN HIDDEN TESTS", "### END HIDDEN TESTS"
-
 MAX_BYTES = 100_000_000  # of a submitted notebook
 MAX_VALUES = 5_000_000  # of its JSON: as Python objects they take many times their size
 MAX_SOURCE = 2_000_000  # characters in all cells together

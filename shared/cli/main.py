@@ -10,21 +10,21 @@ import typer
 from shared import __version__
 from shared.base.errors import InputError, StoppedError, TrainingError
 from shared.base.printable import one_line
+from shared.cli import (  # noqa: F401 (each registers its subcommands)
+    bench,
+    classroom,
+    demo,
+    doctor,
+    pictures,
+    training,
+    twins,
+)
 from shared.cli.app import PLAIN, Screen, app
 
-# KEEP from shared import (
-# KEEP     __version__,
-# KEEP     cli_bench,
-# KEEP     cli_classroom,
-# KEEP     cli_pictures,
-# KEEP     cli_training,
-# KEEP )
 
 
 INTERRUPTED = 130
-
 MOST_PROBLEMS = 8
-
 TOO_MUCH = "out of memory; try smaller images, a smaller batch or fewer pictures"
 #: How PyTorch (on a CPU, on a GPU) and TensorFlow say it.
 OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "OOM when allocating")
@@ -91,6 +91,3 @@ def main() -> None:
     if code:
         raise SystemExit(code)
 
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,7 @@
 """Tries packages out in a process of its own, since one that is broken may take its whole process with it.
 
-python -m shared.trial modules PIL matplotlib    # that process: imports each, and answers in JSON
-python -m shared.trial frameworks tf torch       # loads both, in this order, and does what has crashed before
+python -m shared.cli.trial modules PIL matplotlib    # that process: imports each, and answers in JSON
+python -m shared.cli.trial frameworks tf torch       # loads both, in this order, and does what has crashed before
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Trial:
 
 def attempt(what: str, names: Sequence[str]) -> Trial:
     """Try "modules" or "frameworks" in another process."""
-    tried = try_out("-m", "shared.trial", what, *names, seconds=PATIENCE)
+    tried = try_out("-m", "shared.cli.trial", what, *names, seconds=PATIENCE)
     if not tried.good:
         return Trial(why=f"its process {tried.why}" if tried.died else tried.why, killed_by=tried.killed_by)
     answers = [line for line in tried.output.splitlines() if line.startswith(ANSWER)]

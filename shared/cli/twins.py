@@ -14,7 +14,6 @@ from shared.base.printable import printable
 from shared.cli.app import app, console, emit, overrides, say
 
 MODELS_WIDTH = 110
-
 Name = Annotated[str, typer.Argument(help="A network of the catalog, as `resnet-twins models` lists them.")]
 InputSize = Annotated[int | None, typer.Option(help="Height and width of the images, in pixels.", show_default=False)]
 NumClasses = Annotated[int | None, typer.Option(help="Outputs of the last layer.", show_default=False)]

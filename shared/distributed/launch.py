@@ -71,7 +71,7 @@ def torchrun_command(processes: int, arguments: Sequence[str], logs: Path) -> li
     """
     run = python_command("-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1")
     run += [f"--nproc-per-node={processes}", f"--max-restarts={RESTARTS}", f"--log-dir={logs}"]
-    return [*run, "-m", "shared.cli", *arguments]
+    return [*run, "-m", "shared", *arguments]
 
 
 def tf_configs(ports: Sequence[int]) -> list[str]:
@@ -112,7 +112,7 @@ def launch(framework: str, processes: int, arguments: Sequence[str], run: Path) 
         else:
             # All of them would take all GPUs; TensorFlow uses several GPUs of a machine from one process.
             environment["CUDA_VISIBLE_DEVICES"] = ""
-            command = python_command("-m", "shared.cli", *arguments)
+            command = python_command("-m", "shared", *arguments)
             commands = [(command, {**environment, "TF_CONFIG": text}) for text in tf_configs(free_ports(processes))]
         children = [_Child(index, *started, Path(folder)) for index, started in enumerate(commands)]
         died, asked = _wait(children)

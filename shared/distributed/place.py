@@ -12,7 +12,6 @@ from shared.base.errors import InputError
 
 #: Names the file in which a started process says how it ended.
 OUTCOME = "RESNET_TWINS_OUTCOME"
-
 MOST_PROCESSES = 4096
 START_AGAIN = "what was saved is whole. Start the same commands again to go on"
 

@@ -20,7 +20,6 @@ from shared.networks.spec import ResNetSpec
 from shared.networks.table import Shape, weight_shapes
 
 Arrays = dict[str, NDArray[Any]]
-
 HEAD = ("fc.weight", "fc.bias")
 
 

@@ -15,7 +15,6 @@ from shared.training.metrics import Row, epoch_means
 
 #: Characters of a class's name that stand at an axis.
 MOST_LABEL = 40
-
 #: Colour, line style and marker of each curve in turn: they also differ in grey.
 LINES = ((BLUE, "-", "o"), (ORANGE, "--", "s"), (GREEN, "-.", "^"), (GREY, ":", "D"))
 

@@ -18,10 +18,8 @@ from shared.networks.table import count_buffers, count_parameters
 from shared.training.metrics import METRICS
 
 STATE, RECIPE, ABOUT = "state.safetensors", "recipe.toml", "run.json"
-
 #: The state before the last one: what a run goes on from if the last one is damaged.
 PREVIOUS = "state.previous.safetensors"
-
 PROBE = "tmp-probe"  # shows whether a folder can be written to
 #: What a killed start may leave behind in an empty folder, and a kill in that of a run: half-written files of ours and
 #: of safetensors, and the lock.

@@ -30,9 +30,7 @@ COLUMNS = (
 )
 #: Those that every step has.
 ALWAYS = ("step", "epoch", "learning_rate", "train_loss", "train_accuracy", "seconds", "images_per_second")
-
 METRICS = "metrics.csv"
-
 #: How large a row may be, in bytes, and how many there may be: gigabytes in memory.
 MOST_ROW, MOST_ROWS = 400, 4_000_000
 #: A larger number in the metrics was never measured.

@@ -24,10 +24,8 @@ from shared.training.settings import Settings
 
 #: How large a text of a run may be, in bytes.
 MOST_TEXT = 1_000_000
-
 #: Packages whose version may change the last bits of a number.
 COMPUTING = {"torch": ("torch", "numpy"), "tf": ("tensorflow", "keras", "numpy")}
-
 RECORDED_PACKAGES = ("torch", "tensorflow", "keras", "numpy", "pillow", "safetensors")
 
 

@@ -15,7 +15,6 @@ from shared.networks.table import LayerRow
 from shared.twins.difference import relative
 
 Array = NDArray[Any]
-
 TITLES = {"torch": "PyTorch", "keras": "Keras"}
 
 # What a layer gives, written in NumPy. x is (N, C, H, W).

@@ -36,7 +36,6 @@ from shared.twins.difference import (
 STEPS, LEARNING_RATE = 3, 1e-3
 #: Above this many layers with weights only the eval mode is verified: training 1202 layers takes too long.
 TRAINABLE_DEPTH = 400
-
 #: Batches on which the float32 gradients may be tried.
 FLIP_ATTEMPTS = 3
 
