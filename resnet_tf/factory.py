@@ -29,7 +29,7 @@ def create_model(
 
     Arguments
     ---------
-    name: a name of `shared.catalog.SPECS`, or a `ResNetSpec`.
+    name: a name of `shared.networks.catalog.SPECS`, or a `ResNetSpec`.
     seed: a whole number gives the same initial weights every time, and the same in both frameworks. Without
         it they are drawn by Keras (`keras.utils.set_random_seed`), from the same distributions: Kaiming
         normal, fan-out, for convolutions, PyTorch's default for the last layer and for biases.

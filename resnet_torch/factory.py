@@ -24,7 +24,7 @@ def create_model(
 
     Arguments
     ---------
-    name: a name of `shared.catalog.SPECS`, or a `ResNetSpec`.
+    name: a name of `shared.networks.catalog.SPECS`, or a `ResNetSpec`.
     seed: a whole number gives the same initial weights every time, and the same in both frameworks. Without
         it they are drawn from PyTorch's own generator (`torch.manual_seed`), from the same distributions:
         Kaiming normal, fan-out, for convolutions, PyTorch's default for the last layer and for biases.

@@ -134,6 +134,12 @@ class Backend(Protocol):
         """Build and compute inside on "cpu", "cuda" or "mps"; "auto" takes a GPU if there is one."""
 
 
+def load_part(name: str, part: str) -> Any:
+    """Import and return a module of a backend's package, like "train"; raises what `load_backend` raises."""
+    load_backend(name)  # which says in words what is wrong if it does not import
+    return importlib.import_module(f"{BACKENDS[name][0]}.{part}")
+
+
 class OnDevice:
     """A backend that builds and computes on one device, whichever one the framework would take by itself."""
 

@@ -138,7 +138,7 @@ def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 
     def run(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "shared.cli", *map(str, arguments)],
+            [sys.executable, "-m", "shared", *map(str, arguments)],
             cwd=tmp_path,
             env={**os.environ, "COLUMNS": "140", **env},
             capture_output=True,

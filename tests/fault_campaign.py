@@ -107,7 +107,7 @@ RESULTS = {
 #: Runs the command with a limit (bytes) on the size of each file that it writes, as a full disk would.
 LIMITED = (
     "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); limit = int(sys.argv.pop(1)); "
-    "resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)); from shared.cli import main; main()"
+    "resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)); from shared.cli.main import main; main()"
 )
 
 
@@ -135,7 +135,7 @@ class Campaign:
 
     def start(self, *arguments: str | Path, limit: int | None = None) -> subprocess.Popen[str]:
         """Start `resnet-twins train` with these arguments."""
-        head = ["-m", "shared.cli"] if limit is None else ["-c", LIMITED, str(limit)]
+        head = ["-m", "shared"] if limit is None else ["-c", LIMITED, str(limit)]
         command = [sys.executable, *head, "train", *map(str, arguments)]
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
         return subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, text=True, **pipes)

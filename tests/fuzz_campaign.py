@@ -724,7 +724,7 @@ class Child:
         if self.route == PROCESS:
             os.environ["PYTHONPATH"] = str(ROOT)
             os.set_inheritable(writing, True)  # its end tells that the process has ended
-            os.execv(sys.executable, [sys.executable, "-m", "shared.cli", *argv])
+            os.execv(sys.executable, [sys.executable, "-m", "shared", *argv])
         from shared.cli.main import main
 
         sys.argv = ["resnet-twins", *argv]

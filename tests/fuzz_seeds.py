@@ -33,14 +33,13 @@ from shared.data.inputs import Inputs
 from shared.networks.catalog import SPECS
 from shared.networks.initial import initial_weights
 from shared.networks.table import layer_table
-from shared.training.folder import ABOUT, BEST, LAST, PREVIOUS, STATE, sha256
+from shared.training.folder import ABOUT, BEST, LAST, PREVIOUS, STATE, STATE_FORMAT, sha256
 from shared.training.metrics import METRICS, metrics_text, read_metrics
 from shared.training.recipe import parse_recipe
 from shared.training.recipes import RECIPES, get_recipe
 from shared.training.run import Reporter
 from shared.training.settings import Settings
 from shared.training.start import train
-from shared.training.state import STATE_FORMAT
 from tests.fuzz_spoil import (
     INTEGERS,
     PACKERS,

@@ -143,7 +143,7 @@ def test_contenders_work_in_turns_in_processes_of_their_own(torch_twin):
 
 
 def test_training_from_pixels_is_the_real_training_with_its_folder(torch_twin, tmp_path, monkeypatch):
-    """An "epoch" job measures `shared.training.train` itself, on the images that it is given."""
+    """An "epoch" job measures `shared.training.start.train` itself, on the images that it is given."""
     monkeypatch.delenv("RESNET_TWINS_DATA", raising=False)
     job = replace(TINY, what="epoch", recipe="quick")
     assert recipe_of(job).model == "resnet8_digits"

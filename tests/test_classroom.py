@@ -542,7 +542,7 @@ def test_nbgraders_own_command_grades_in_the_same_way(released):
 def test_a_file_that_is_no_notebook_gets_no_points_and_a_line_in_the_report(released, text):
     path = hand_in(released, "ann")
     path.write_text(text, encoding="utf-8")
-    verdict = released.verdict(TINY, "ann")
+    verdict = verdict_on(released, TINY, "ann")
     assert len(verdict.failed) == 1
     assert "a0_tiny.ipynb is not a notebook that can be read" in verdict.failed[0]
     assert [mark.score for mark in verdict.marks] == [0, 0, 0, None]

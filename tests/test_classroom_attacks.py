@@ -278,7 +278,7 @@ def test_whatever_goes_wrong_in_a_submission_is_its_verdict(released, monkeypatc
 
     hand_in(released, "ann")
     monkeypatch.setattr(courses.grading, "grade", fails)
-    verdict = released.verdict(TINY, "ann")
+    verdict = verdict_on(released, TINY, "ann")
     assert verdict.failed[0].startswith(f"the grader failed: {type(error).__name__}")
     assert all(mark.score is None for mark in verdict.marks)
     assert verdict.digest == "", "it must be graded again the next time"
@@ -336,7 +336,7 @@ def test_what_was_killed_goes_on_with_all_marks_that_were_known(released):
     for student in ("ann", "bob", "eve"):
         endless = {"add_up": "def add_up(numbers):\n    while True: pass"}
         hand_in(released, student, endless if student == "bob" else None)
-    command = [sys.executable, "-m", "shared.cli", "classroom", "grade", "--jobs", "1"]
+    command = [sys.executable, "-m", "shared", "classroom", "grade", "--jobs", "1"]
     process = subprocess.Popen(
         command, cwd=released.folder, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)}
     )
@@ -393,7 +393,7 @@ HOSTILE = "### BEGIN HIDDEN TESTS\n" * 150_000
 
 
 def test_lines_that_begin_hidden_tests_cost_no_more_than_other_lines():
-    code = f"from shared.classroom.notebooks import split_hidden\ntext = {HOSTILE[:23]!r} * 150_000\n"
+    code = f"from shared.classroom.submission import split_hidden\ntext = {HOSTILE[:23]!r} * 150_000\n"
     code += "assert split_hidden(text) == (text.rstrip(), '')"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
 

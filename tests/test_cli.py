@@ -16,8 +16,8 @@ import pytest
 from shared import __version__
 from shared.backends import BACKENDS, missing_modules
 from shared.base.versions import TESTED, how_to_install, install_command, twins_command, unset_command
-from shared.cli import doctor as doctoring
-from shared.cli.doctor import BAD, GOOD, NOTE, examine
+from shared.cli import findings as doctoring
+from shared.cli.findings import BAD, GOOD, NOTE, examine
 from shared.cli.trial import Trial, try_modules
 from shared.data.places import data_cache
 from shared.networks.catalog import SPECS
@@ -133,7 +133,7 @@ def test_verify_prints_each_difference_beside_its_tolerance(call, torch_twin, ke
     assert "checks of 2 networks passed" in result.stdout
 
 
-PATCHED = "import sys; sys.argv = ['resnet-twins', *{arguments!r}]\n{patch}\nfrom shared.cli import main\nmain()"
+PATCHED = "import sys; sys.argv = ['resnet-twins', *{arguments!r}]\n{patch}\nfrom shared.cli.main import main\nmain()"
 
 
 def test_compare_ends_with_exit_code_1_if_anything_differs(run_python, torch_twin, keras_twin):
@@ -144,7 +144,7 @@ def test_compare_ends_with_exit_code_1_if_anything_differs(run_python, torch_twi
 
 
 def test_verify_ends_with_exit_code_1_on_a_miss(run_python, torch_twin, keras_twin):
-    patch = "import shared.verify as v; v.TOLERANCES['logits, eval mode', 'float64'] = 1e-30"
+    patch = "import shared.twins.verification as v; v.TOLERANCES['logits, eval mode', 'float64'] = 1e-30"
     result = run_python(PATCHED.format(patch=patch, arguments=["verify", "resnet8_digits", "--dtype", "float64"]))
     assert result.returncode == 1, result.stderr
     assert "1 of 10 checks missed; the first: resnet8_digits, float64, logits, eval mode" in result.stdout
@@ -304,7 +304,7 @@ def test_where_no_temporary_file_can_be_written_keras_starts_all_the_same(run_py
 
 def test_passed_and_failed_look_different_in_plain_ascii(command):
     shown = "✓ ✗ – • ░▒▓█ 中"
-    code = f"import sys; from shared.terminal import PLAIN; print({shown!r}.encode('ascii', PLAIN).decode())"
+    code = f"import sys; from shared.cli.app import PLAIN; print({shown!r}.encode('ascii', PLAIN).decode())"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert result.stdout == "+ x - * .:o# ?\n", result.stderr
 
@@ -435,7 +435,7 @@ def test_output_into_a_closed_pipe_is_no_error():
     reader.wait()
     assert reader.stdin is not None
     result = subprocess.run(
-        [sys.executable, "-m", "shared.cli", "models"], cwd=ROOT, stdout=reader.stdin, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "shared", "models"], cwd=ROOT, stdout=reader.stdin, stderr=subprocess.PIPE, text=True
     )
     reader.stdin.close()
     assert result.returncode == 0
@@ -448,11 +448,11 @@ def test_ctrl_c_is_one_line(torch_twin, keras_twin):
         [
             sys.executable,
             "-c",
-            "import shared.cli as c, signal, os\n"
+            "import shared.cli.main as c, signal, os\n"
             # A shell starts its background jobs with the signal ignored, and they pass that on.
             "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-            "import shared.catalog\n"
-            "shared.catalog.get_spec = lambda *a, **k: os.kill(os.getpid(), signal.SIGINT)\n"
+            "import shared.networks.catalog\n"
+            "shared.networks.catalog.get_spec = lambda *a, **k: os.kill(os.getpid(), signal.SIGINT)\n"
             "import sys; sys.argv = ['resnet-twins', 'verify']; c.main()",
         ],
         cwd=ROOT,

@@ -603,7 +603,7 @@ def test_a_server_that_lost_the_file_is_explained(server, wanted):
 def test_a_data_set_is_found_without_a_download(tmp_path, monkeypatch):
     monkeypatch.setenv("RESNET_TWINS_DATA", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("shared.data.data_cache", lambda: tmp_path / "cache")
+    monkeypatch.setattr("shared.data.places.data_cache", lambda: tmp_path / "cache")
     assert find_local("digits") == "digits"
     assert find_local("fashion-mnist") is None
     assert find_local("cifar10") is None

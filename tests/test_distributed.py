@@ -157,7 +157,7 @@ STEPS = {"torch": 200, "tf": 40}
 def command_line(framework: str, folder: Path, *more: str) -> list[str]:
     options = ["--framework", framework, "--set", f"steps={STEPS[framework]}", "--save-every", "4"]
     options += ["--threads", "1", "--device", "cpu"]
-    return [sys.executable, "-m", "shared.cli", "train", *options, "--processes", "2", "--output", str(folder), *more]
+    return [sys.executable, "-m", "shared", "train", *options, "--processes", "2", "--output", str(folder), *more]
 
 
 def process_number(rank: int, folder: Path) -> int | None:
@@ -244,7 +244,7 @@ def test_no_thread_of_gloo_outlives_the_training_because_it_could_abort_the_proc
 def test_who_is_started_again_after_all_was_done_is_content(torch_twin, tmp_path):
     train(get_recipe("quick", ["steps=2"]), output=tmp_path / "run")
     (tmp_path / "run" / "recipe.toml").unlink()
-    command = [sys.executable, "-m", "shared.cli", "train", "--distributed", "--resume", str(tmp_path / "run")]
+    command = [sys.executable, "-m", "shared", "train", "--distributed", "--resume", str(tmp_path / "run")]
     ended = []
     for restarts in ("0", "1"):
         place = {**ONE_OF_ONE, "MASTER_PORT": str(free_ports(1)[0]), "TORCHELASTIC_RESTART_COUNT": restarts}
@@ -476,7 +476,7 @@ def test_who_waits_for_a_chief_that_is_gone_ends(run_python):
 def test_the_commands_that_start_processes():
     command = torchrun_command(3, ["train", "--processes", "3"], Path("logs"))
     assert command[:3] == [sys.executable, "-m", "torch.distributed.run"]
-    assert command[command.index("-m", 3) :] == ["-m", "shared.cli", "train", "--processes", "3"]
+    assert command[command.index("-m", 3) :] == ["-m", "shared", "train", "--processes", "3"]
     assert {"--standalone", "--nproc-per-node=3", "--max-restarts=3", "--log-dir=logs"} < set(command)
     places = [place_of("tf", {"TF_CONFIG": text}) for text in tf_configs([2222, 2223])]
     assert places == [Place(rank=rank, size=2, chief="127.0.0.1:2222") for rank in (0, 1)]

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import shared.hdf5
 
+import shared.checkpoints.hdf5
 from shared.base.errors import InputError
 from shared.checkpoints.conversion import convert
 from shared.checkpoints.foreign import read_weights
@@ -602,8 +602,8 @@ def test_a_file_that_breaks_the_hdf5_library_costs_one_process_and_one_line(
     """A few changed bytes in a real file make HDF5 1.14 hang, or take all memory."""
     path = weights_h5(hard_link)
     (tmp_path / "broken.py").write_text(what)
-    monkeypatch.setattr(shared.hdf5, "LISTS", tmp_path / "broken.py")
-    monkeypatch.setattr(shared.hdf5, "MOST_SECONDS", 3)
+    monkeypatch.setattr(shared.checkpoints.hdf5, "LISTS", tmp_path / "broken.py")
+    monkeypatch.setattr(shared.checkpoints.hdf5, "MOST_SECONDS", 3)
     refused(lambda: read_weights(path), words)
 
 
@@ -879,7 +879,7 @@ def test_a_report_of_loading_shows_names_that_only_print():
 def test_foreign_weights_are_read_where_pytorch_is_not_loaded(run_python, tmp_path):
     checkpoint(tmp_path / "x.pth", table({"fc.weight": WEIGHT}))
     code = (
-        "import sys; from shared.foreign import read_weights\n"
+        "import sys; from shared.checkpoints.foreign import read_weights\n"
         f"read_weights({str(tmp_path / 'x.pth')!r}); print('torch' in sys.modules)"
     )
     assert run_python(code).stdout.strip() == "False"
@@ -897,7 +897,7 @@ def test_our_own_files_stay_as_they_are(tmp_path):
 #: In bytes: what reading a file of a few megabytes may cost.
 MOST_MEMORY = 700_000_000
 GROWTH = (
-    "import resource, sys, numpy, safetensors.numpy; from shared.foreign import convert\n"
+    "import resource, sys, numpy, safetensors.numpy; from shared.checkpoints.conversion import convert\n"
     "def memory(): return int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]) * 1024\n"
     "before = memory()\n"
     "try: convert({path!r}, {path!r} + '.safetensors')\n"

@@ -540,7 +540,7 @@ def _negative() -> bytes:
 def test_an_archive_costs_no_more_than_its_size_allows(tmp_path, monkeypatch, what, make, words):
     import tracemalloc
 
-    monkeypatch.setattr("shared.budget.SLACK", 2_000_000)
+    monkeypatch.setattr("shared.base.budget.SLACK", 2_000_000)
     path = written(tmp_path, gzip.compress(make(), 1), "x.tar.gz")
     tracemalloc.start()
     try:
@@ -606,8 +606,8 @@ def test_an_archive_without_an_end_is_read_and_says_so(tmp_path):
 
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
 def test_what_unpacks_to_nothing_for_ever_is_ended_by_the_clock(tmp_path, monkeypatch, pack):
-    monkeypatch.setattr("shared.budget.SECONDS", 0.2)
-    monkeypatch.setattr("shared.budget.SECONDS_PER_BYTE", 0)
+    monkeypatch.setattr("shared.base.budget.SECONDS", 0.2)
+    monkeypatch.setattr("shared.base.budget.SECONDS_PER_BYTE", 0)
     path = written(tmp_path, pack(b"") * (20_000_000 // len(pack(b""))))
     with quickly(), pytest.raises(InputError, match=r"takes more than 0 seconds|holds 0 pictures|no readable"):
         find_pictures(path)

@@ -43,13 +43,12 @@ def imported(path: Path) -> Iterator[tuple[int, str]]:
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0 and node.module, f"{path}:{node.lineno}: an import says whole names"
+            assert node.module, f"{path}:{node.lineno}: an import says whole names"
             yield node.lineno, node.module
             if node.module == "shared":
                 yield from ((node.lineno, f"shared.{alias.name}") for alias in node.names)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if re.fullmatch(r"shared(\.\w+)+", node.value):
-                yield node.lineno, node.value
+        elif isinstance(node, ast.Constant) and re.fullmatch(r"shared(\.\w+)+", str(node.value)):
+            yield node.lineno, str(node.value)
 
 
 def modules_of(path: Path) -> list[tuple[int, str]]:

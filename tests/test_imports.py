@@ -108,7 +108,7 @@ def test_what_is_held_back_is_shown_if_the_import_fails(run_python, tmp_path):
 def test_commands_that_need_no_framework_load_none(run_python, arguments):
     code = (
         f"import sys; sys.argv = ['resnet-twins', *{arguments!r}]\n"
-        "from shared.cli import main\n"
+        "from shared.cli.main import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
         "print('\\nloaded', *[m for m in ('torch', 'tensorflow', 'keras') if m in sys.modules])"
@@ -119,7 +119,8 @@ def test_commands_that_need_no_framework_load_none(run_python, arguments):
 def test_training_one_twin_never_loads_the_other(run_python, torch_twin, keras_twin, tmp_path):
     for framework, expected in (("torch", {"torch"}), ("tf", {"tensorflow", "keras"})):
         code = (
-            "from shared.recipe import get_recipe; from shared.run import Settings; from shared.training import train\n"
+            "from shared.training.recipes import get_recipe; from shared.training.settings import Settings\n"
+            "from shared.training.start import train\n"
             f"train(get_recipe('quick', ['steps=2']), framework={framework!r}, output={str(tmp_path / framework)!r})"
         )
         assert loaded(run_python, code) - {"jax"} == expected

@@ -842,7 +842,7 @@ def test_a_picture_that_is_none_is_a_value_error_with_one_line(bad, name, words)
 # -- memory
 
 MEASURED = (
-    "import resource, sys; from shared.cli import main; sys.argv = ['resnet-twins', *{arguments!r}]\n"
+    "import resource, sys; from shared.cli.main import main; sys.argv = ['resnet-twins', *{arguments!r}]\n"
     "try: main()\n"
     "except SystemExit as stop: print('code', stop.code)\n"
     "print('memory', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
@@ -1080,7 +1080,7 @@ def commands() -> set[str]:
     """Every command of the command line, as it is typed."""
     import typer
 
-    import shared.cli  # noqa: F401 (registers them)
+    import shared.cli.main  # noqa: F401 (registers them)
     from shared.cli.app import app
 
     def below(group: Any, prefix: str) -> Iterator[str]:

@@ -201,7 +201,7 @@ def test_the_keras_twin_also_runs_on_keras_other_backends(keras_twin, tmp_path, 
         "logits = r.forward(model, case['images']); rows = r.layer_rows(model)\n"
         "names = [r.name for r in rows if not r.name.endswith(('.pad', '_pad'))]\n"
         "print(keras.backend.backend(), np.abs(logits - case['logits']).max() / np.abs(logits).max())\n"
-        "from shared.table import layer_table\n"
+        "from shared.networks.table import layer_table\n"
         "assert sorted(names) == sorted(row.name for row in layer_table(model.spec)), names\n"
         "r.forward(model, case['images'], training=True)\n"
         "assert abs(r.get_weights(model)['layer1.0.bn1.running_var'].mean() - 1) > 1e-3\n"

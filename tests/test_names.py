@@ -142,6 +142,7 @@ def test_a_users_resnet_tf_py_is_named(project):
 
 def test_the_processes_that_we_start_find_our_shared(project):
     code = (
-        "from shared.subprocesses import try_out; print(try_out('-m', 'shared.trial', 'modules', 'json', seconds=60))"
+        "from shared.base.subprocesses import try_out\n"
+        "print(try_out('-m', 'shared.cli.trial', 'modules', 'json', seconds=60))"
     )
     assert "{'json': ''}" in last_line("-P", "-c", code, cwd=project).replace('"', "'")

@@ -21,9 +21,9 @@ from shared.base.versions import shell_line, twins_command
 from shared.bench.report import Table
 from shared.bench.results import Results
 from shared.checkpoints.ours import write_safetensors
-from shared.cli import doctor as doctoring
+from shared.cli import findings as doctoring
 from shared.cli.app import Screen, only_prints
-from shared.cli.doctor import BAD, Finding
+from shared.cli.findings import BAD, Finding
 from shared.data.inputs import Inputs
 from shared.distributed.launch import MOST_LINE, SHOWN_LINES, _Child
 from shared.networks.catalog import SPECS

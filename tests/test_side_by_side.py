@@ -64,7 +64,7 @@ def test_triton_is_loaded_before_tensorflow(run_python, code):
     "code",
     [
         f"import tensorflow, resnet_torch\n{OPTIMISER}",
-        f"import keras; from shared.compare import compare; compare('resnet8_digits')\n{META}",
+        f"import keras; from shared.twins.comparison import compare; compare('resnet8_digits')\n{META}",
         f"import torch, tensorflow, shared.backends\n{OPTIMISER}",
         pytest.param(f"import tensorflow, resnet_tf\n{OPTIMISER}", marks=slow),
         pytest.param(f"import keras, resnet_tf, torch\n{META}", marks=slow),
@@ -99,7 +99,7 @@ def test_without_us_the_process_still_dies(run_python):
 def test_the_cure_goes_when_the_illness_has_gone():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     (wanted,) = [each for each in project["optional-dependencies"]["tf"] if each.startswith("tensorflow>=")]
-    assert wanted.startswith(("tensorflow>=2.20", "tensorflow>=2.21")), "2.22 is mended: delete shared/side_by_side.py"
+    assert wanted.startswith(("tensorflow>=2.20", "tensorflow>=2.21")), "2.22 is mended: side_by_side.py can go"
 
 
 @needs_both
@@ -140,7 +140,7 @@ def install(folder: Path, *, triton: str = "", build: str = "triton", flags: boo
 
 def bare(folder: Path, code: str) -> subprocess.CompletedProcess[str]:
     paths = f"import sys; sys.path[:0] = [{str(folder)!r}, {str(ROOT)!r}]\n"
-    command = [sys.executable, "-S", "-c", f"{paths}from shared.side_by_side import *\n{code}\n{AFTERWARDS}"]
+    command = [sys.executable, "-S", "-c", f"{paths}from shared.base.side_by_side import *\n{code}\n{AFTERWARDS}"]
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 

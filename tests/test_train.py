@@ -42,7 +42,7 @@ from shared.training.settings import Settings
 from shared.training.start import open_runs, resume, train
 from tests.conftest import ROOT
 
-#: Settings in which rounding errors do not grow: see shared.weights.lively_weights.
+#: Settings in which rounding errors do not grow: see shared.networks.initial.lively_weights.
 TAME = ("steps=20", "learning_rate=0.005")
 OPTIMIZERS = {
     "plain SGD": ["momentum=0", "nesterov=no", "weight_decay=0", "schedule=constant", "warmup=0"],
@@ -697,7 +697,7 @@ def test_compiled_and_deterministic_training_learns(request, tmp_path):
     """In processes of their own: both settings hold for the rest of a process."""
     for name in (name for name in BACKENDS if not missing_modules(name)):
         options = ["--framework", name, "--compile", "--deterministic", "--no-channels-last", "--epochs", "6"]
-        command = [sys.executable, "-m", "shared.cli", "train", *options, "--output", str(tmp_path / name)]
+        command = [sys.executable, "-m", "shared", "train", *options, "--output", str(tmp_path / name)]
         subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=300)
         assert read_metrics(tmp_path / name)[-1]["test_accuracy"] > 0.9
 
@@ -843,7 +843,7 @@ def test_train_both_shows_the_same_lines_for_both_and_ends_with_a_table(call, to
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
 def test_ctrl_c_saves_and_prints_the_command_that_goes_on(torch_twin, tmp_path):
-    command = [sys.executable, "-m", "shared.cli", "train", "--epochs", "2000", "--output", str(tmp_path / "run")]
+    command = [sys.executable, "-m", "shared", "train", "--epochs", "2000", "--output", str(tmp_path / "run")]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not (tmp_path / "run" / "state.safetensors").exists() and time.monotonic() < deadline:

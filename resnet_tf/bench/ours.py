@@ -1,4 +1,4 @@
-"""What `resnet-twins bench` runs in Keras: our network, and a peer. The twin is `resnet_torch/bench.py`."""
+"""What `resnet-twins bench` runs in Keras: our network, and a peer. The twin is `resnet_torch/bench/ours.py`."""
 
 from __future__ import annotations
 

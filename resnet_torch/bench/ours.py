@@ -1,4 +1,4 @@
-"""What `resnet-twins bench` runs in PyTorch: our network, and a peer. The twin is `resnet_tf/bench.py`."""
+"""What `resnet-twins bench` runs in PyTorch: our network, and a peer. The twin is `resnet_tf/bench/ours.py`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from resnet_torch.bench import peers
 from resnet_torch.factory import create_model
 from resnet_torch.fuse import fuse
 from resnet_torch.train import autocast
-from shared.bench.races import OURS, Job
+from shared.bench.races import OURS, PEERS, TORCHVISION, USUAL, Job
 
 CPU = torch.device("cpu")
 RATE, MOMENTUM = 0.01, 0.9
@@ -22,6 +22,11 @@ RATE, MOMENTUM = 0.01, 0.9
 def work(job: Job) -> Iterator[int]:
     """Yield the number of images after each piece of work."""
     return {"train": train, "predict": predict, "matmul": matmul}.get(job.what, peers.usual_loop)(job)
+
+
+def label() -> str:
+    """What torchvision's contender really is: where it cannot be imported, the usual network takes its place."""
+    return PEERS[USUAL if peers.torchvision("models") is None else TORCHVISION][0]
 
 
 def build(job: Job) -> nn.Module:

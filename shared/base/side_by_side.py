@@ -13,6 +13,8 @@ runs it alone.
 from __future__ import annotations
 
 import contextlib
+import importlib
+import importlib.metadata
 import importlib.util
 import sys
 import warnings

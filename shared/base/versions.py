@@ -46,9 +46,11 @@ EXTRAS = {
 
 def installed_version(package: str) -> str | None:
     """Return the installed version of a distribution, or None."""
+    from importlib import metadata  # which takes as long to load as all else here together
+
     try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
         return None
 
 

@@ -21,7 +21,8 @@ class Job:
     what: "train" and "predict" work on one batch that is ready; "epoch" is a training loop with all that belongs to
     it, reading and augmenting the images included; "data" is that alone; "matmul" multiplies square matrices.
     who: "ours", or a peer: "usual" (as most people write it), "torchvision", "applications" (Keras' own networks).
-    variant: a setting of Keras that is tried, by its name in `resnet_tf/bench.py`. images: a file of `save_images`.
+    variant: a setting of Keras that is tried, by its name in `resnet_tf/bench/ours.py`.
+    images: a file of `save_images`.
     """
 
     what: str
@@ -83,7 +84,7 @@ COMPILED: dict[str, dict[str, Any]] = {
     "bfloat16, compiled": {"compile": True, **BFLOAT16},
 }
 NCHW: dict[str, dict[str, Any]] = {"channels first": {"channels_last": False}}
-#: Without `shared.machine.keeping_memory`, which `train` uses.
+#: Without `shared.base.machine.keeping_memory`, which `train` uses.
 GIVEN_BACK: dict[str, dict[str, Any]] = {"freed memory given back": {"keep_memory": False}}
 #: What Keras can be told, and what each of it is worth.
 KERAS_VARIANTS = {

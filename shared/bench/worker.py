@@ -7,7 +7,6 @@ Only the time between "go" and the answer is measured; whoever waits does nothin
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import json
 import queue
@@ -20,10 +19,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TextIO
 
-from shared.backends import BACKENDS
+from shared.backends import load_part
 from shared.base.machine import keeping_memory
 from shared.bench.images import read_images
-from shared.bench.races import OURS, PEERS, TORCHVISION, USUAL, Job
+from shared.bench.races import OURS, TORCHVISION, Job
 from shared.training.batches import Batches
 from shared.training.recipe import Recipe
 from shared.training.recipes import get_recipe
@@ -54,7 +53,7 @@ class Turnstile(Reporter):
 
 
 def our_training(job: Job) -> Iterator[int]:
-    """`shared.training.train` itself, run folder, metrics and all, one step at a time."""
+    """`shared.training.start.train` itself, run folder, metrics and all, one step at a time."""
     from shared.training.start import train
 
     turnstile = Turnstile()
@@ -97,7 +96,7 @@ def work(job: Job) -> Iterator[int]:
         return our_training(job)
     if job.who == OURS and job.what == "data":
         return our_batches(job)
-    found: Iterator[int] = backend_bench(job).work(job)
+    found: Iterator[int] = load_part(job.backend, "bench.ours").work(job)
     return found
 
 
@@ -106,20 +105,6 @@ def noting(pieces: Iterator[int], counted: list[int]) -> Iterator[int]:
     for images in pieces:
         counted.append(images)
         yield images
-
-
-def backend_bench(job: Job) -> Any:
-    """The module `bench` of the framework's package."""
-    package = BACKENDS[job.backend][0]
-    importlib.import_module(package)  # which keeps TensorFlow quiet
-    return importlib.import_module(f"{package}.bench")
-
-
-def label_of(job: Job) -> str:
-    """What torchvision's contender really is: where it cannot be imported, the usual network takes its place."""
-    from resnet_torch.bench.peers import torchvision
-
-    return PEERS[USUAL if torchvision("models") is None else TORCHVISION][0]
 
 
 def peak_megabytes() -> float:
@@ -155,10 +140,10 @@ def serve(job: Job, out: TextIO) -> None:
         if command == "warm":
             for _ in range(WARM_UP):
                 next(pieces)
-            answer = {"label": label_of(job)} if job.who == TORCHVISION else {}
+            answer = {"label": load_part(job.backend, "bench.ours").label()} if job.who == TORCHVISION else {}
         elif command == "profile":
             counted: list[int] = []
-            seen = backend_bench(job).profile(noting(pieces, counted), int(values[0]))
+            seen = load_part(job.backend, "bench.ours").profile(noting(pieces, counted), int(values[0]))
             answer = {"operations": seen, "images": sum(counted)}
         else:
             images, started = 0, time.perf_counter()

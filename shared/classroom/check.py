@@ -10,11 +10,11 @@ from pathlib import Path
 from shared.base.errors import InputError, MissingPackageError
 from shared.base.versions import install_command, is_installed
 from shared.classroom.form import Assignment, find_release, read_assignment, release_folders
+from shared.classroom.rerun import CellDiedError, rerun
 from shared.classroom.sandbox.sandbox import DiedError, Limits, Sandbox
 from shared.classroom.submission import Cell, find_tasks, identity, merge, read_notebook
 
 NOT_WRITTEN = "NotImplementedError"
-MOST_STARTS = 4  # times that all is run again after a cell has ended it
 PATIENCE = 2  # times the time that grading gives: a laptop may be slow
 
 
@@ -122,21 +122,21 @@ def _release_of(notebook: Cell, path: Path) -> Path:
 def _run(
     merged: Cell, assignment: Assignment, folder: Path, progress: Callable[[str], None]
 ) -> tuple[dict[str, str], list[str]]:
-    """Runs all cells; the error of each test cell, and notes on cells that ended the run or were given and fail.
+    """Runs all cells; the error of each test cell, and notes on cells that ended the run or were given and fail."""
+    deadly: dict[int, str] = {}
+    errors: dict[str, str] = {}
 
-    Where a cell ends the run, all is run again without it.
-    """
-    deadly: dict[str, str] = {}
-    for _ in range(MOST_STARTS):
-        errors: dict[str, str] = {}
-        died = _pass(merged, assignment, folder, progress, deadly, errors)
-        if died is None:
-            break
-        deadly[died[0]] = died[1]
+    def run() -> None:
+        errors.clear()
+        errors.update(_pass(merged, assignment, folder, progress, deadly))
+
+    for _ in rerun(run, deadly):
+        pass
     for cell in merged["cells"]:
         if cell["id"].startswith("test_"):
             errors.setdefault(cell["id"], "not reached")
-    notes = [f"the cell {name.removeprefix('test_')} ended the run: your code {why}" for name, why in deadly.items()]
+    ended = {merged["cells"][number]["id"].removeprefix("test_"): why for number, why in deadly.items()}
+    notes = [f"the cell {name} ended the run: your code {why}" for name, why in ended.items()]
     given = next((name for name in errors if not name.startswith("test_")), None)
     if given is not None:  # whatever fails behind it may be no fault of the student's
         notes.append(f"the cell {given}, which was given to you, stops with {errors[given]}")
@@ -144,37 +144,36 @@ def _run(
 
 
 def _pass(
-    merged: Cell,
-    assignment: Assignment,
-    folder: Path,
-    progress: Callable[[str], None],
-    deadly: dict[str, str],
-    errors: dict[str, str],
-) -> tuple[str, str] | None:
-    """One run through the notebook without the cells in `deadly`; the cell that ended it, and why, if one did."""
+    merged: Cell, assignment: Assignment, folder: Path, progress: Callable[[str], None], deadly: dict[int, str]
+) -> dict[str, str]:
+    """One run through the notebook without the cells in `deadly`: the error of each test cell."""
     seconds = float(assignment.seconds * PATIENCE)
     limits = Limits(cell_seconds=seconds / 2, seconds=seconds, gigabytes=4 * assignment.gigabytes)
+    errors: dict[str, str] = {}
     failed = ""  # the last answer that could not even be run
     with Sandbox(limits, own=folder) as process:
-        for cell in merged["cells"]:
+        for number, cell in enumerate(merged["cells"]):
             if cell["cell_type"] != "code":
                 continue
             name = cell["id"]
             progress(f"running {name.removeprefix('test_')} (at most {limits.cell_seconds:g} seconds)")
-            error = f"your code {deadly[name]}" if name in deadly else ""
-            if not error:
-                try:
-                    error = process.run_cell(cell["source"])["error"] or ""
-                except DiedError as died:
-                    return name, str(died)
+            error = f"your code {deadly[number]}" if number in deadly else _error_of(process, number, cell)
             if name.startswith("test_"):
                 errors[name] = failed if failed and "NameError" in error else error
                 failed = ""
             elif error and _is_own(cell) and NOT_WRITTEN not in error:
                 failed = f"the cell of {name} stops with {error}"
-            elif error and NOT_WRITTEN not in error and name not in deadly:
+            elif error and NOT_WRITTEN not in error and number not in deadly:
                 errors[name] = error
-    return None
+    return errors
+
+
+def _error_of(process: Sandbox, number: int, cell: Cell) -> str:
+    """Runs a cell; how it stopped, empty if it came to its end. Raises `CellDiedError` if it ended the process."""
+    try:
+        return process.run_cell(cell["source"])["error"] or ""
+    except DiedError as died:
+        raise CellDiedError(number, str(died)) from None
 
 
 def _is_own(cell: Cell) -> bool:

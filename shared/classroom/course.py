@@ -31,11 +31,8 @@ from shared.base.errors import InputError, MissingPackageError
 from shared.base.files import read_start, write_text
 from shared.base.printable import printable
 from shared.base.versions import install_command, is_installed
-from shared.classroom import grading
 from shared.classroom.form import Assignment, build_source, is_called, read_assignment
-from shared.classroom.grade_class import submissions, written_answers
-from shared.classroom.grading import Mark, Verdict
-from shared.classroom.submission import find_tasks, read_notebook
+from shared.classroom.grading import Verdict
 from shared.classroom.submitted import misplaced, read_class, read_times, students_in, wrong_name
 
 CONFIG = "nbgrader_config.py"
@@ -130,41 +127,6 @@ class Course:
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
-    def verdict(self, assignment: str, student: str, *, again: bool = False) -> Verdict:
-        """The verdict on a submission: the last one if nothing changed since, else a new one, which is kept.
-
-        Whatever goes wrong in a submission is a verdict, too: a person must look, and is told why.
-        """
-        known = self.read_verdict(assignment, student)
-        try:
-            if why := wrong_name(student):
-                raise InputError(f"rename the folder {printable(student)} in {self.folder / 'submitted'}: {why}")
-            folder, source = self.submission(assignment, student), read_notebook(self.source(assignment))
-            if known and known.digest and not again and known.digest == grading.digest(folder, self.seed(), source):
-                return known
-            made = read_assignment(self.folder / assignment)
-            found = grading.grade(made, source, self.release(assignment), folder, student=student, seed=self.seed())
-        except Exception as error:
-            text = (
-                str(error) if isinstance(error, InputError) else f"the grader failed: {type(error).__name__}: {error}"
-            )
-            found = self.ungraded(assignment, student, text)
-        found.before = written_answers(known) if known and known.entered else known.before if known else {}
-        self.write_verdict(found)
-        return found
-
-    def ungraded(self, assignment: str, student: str, why: str) -> Verdict:
-        """A verdict without marks: a person must look."""
-        source = read_notebook(self.source(assignment))
-        handed_out = read_notebook(self.release(assignment) / f"{assignment}.ipynb")
-        verdict = Verdict(student=student, assignment=assignment, digest="", failed=[printable(why, 500)])
-        verdict.marks = [
-            Mark(task=task.name, points=task.points, score=None, note="" if task.written else "not graded")
-            for task in find_tasks(source)
-        ]
-        verdict.cells = handed_out["cells"]
-        return verdict
-
     def write_verdict(self, verdict: Verdict) -> None:
         """Keeps a verdict."""
         path = self.verdict_path(verdict.assignment, verdict.student)
@@ -225,10 +187,10 @@ def nbgrader_api(course: Course, submitted: Path | None = None) -> Iterator[Any]
 
 def _must(result: dict[str, Any], what: str) -> None:
     if not result["success"]:
-        raise InputError(f"nbgrader could not {what}: {_reason(result)}")
+        raise InputError(f"nbgrader could not {what}: {reason_of(result)}")
 
 
-def _reason(result: dict[str, Any]) -> str:
+def reason_of(result: dict[str, Any]) -> str:
     """The line of nbgrader's log that says most: the last error that was raised, else its last line."""
     text = f"{result.get('log', '')}\n{result.get('error', '')}"
     lines = [line.strip() for line in text.strip().splitlines()] or ["no reason given"]
@@ -268,6 +230,23 @@ def release(course: Course, names: list[str] | None = None, *, report: Report = 
             )
         made.append(released)
     return made
+
+
+def submissions(course: Course, assignments: list[Assignment], students: list[str] | None) -> list[tuple[str, str]]:
+    """The (assignment, student) pairs for which something was handed in.
+
+    Raises `InputError` for a student who handed in nothing at all.
+    """
+    known = course.students()
+    for student in students or []:
+        if student not in known:
+            raise InputError(f"there is no student {student!r} in {course.folder / 'submitted'} or students.csv")
+    return [
+        (assignment.name, student)
+        for assignment in assignments
+        for student in students or known
+        if course.has_submission(assignment.name, student)
+    ]
 
 
 def unreleased(course: Course, names: Iterable[str]) -> list[str]:

@@ -11,32 +11,15 @@ from shared.base.errors import InputError
 from shared.base.files import write_text
 from shared.base.printable import printable, printable_list
 from shared.classroom import grading
-from shared.classroom.course import Course, Report, _reason, nbgrader_api, unreleased
-from shared.classroom.form import Assignment
-from shared.classroom.grading import Verdict
-from shared.classroom.submission import Cell
+from shared.classroom.course import Course, Report, nbgrader_api, reason_of, submissions, unreleased
+from shared.classroom.form import read_assignment
+from shared.classroom.grading import Mark, Verdict
+from shared.classroom.submission import Cell, find_tasks, read_notebook
 from shared.classroom.submitted import wrong_name
 from shared.classroom.workers import each_apart
 
 LOCK = ".grading.lock"  # marks are entered one after the other
 TO_ENTER = 300  # seconds that judging and entering a submission may take besides its runs
-
-
-def submissions(course: Course, assignments: list[Assignment], students: list[str] | None) -> list[tuple[str, str]]:
-    """The (assignment, student) pairs for which something was handed in.
-
-    Raises `InputError` for a student who handed in nothing at all.
-    """
-    known = course.students()
-    for student in students or []:
-        if student not in known:
-            raise InputError(f"there is no student {student!r} in {course.folder / 'submitted'} or students.csv")
-    return [
-        (assignment.name, student)
-        for assignment in assignments
-        for student in students or known
-        if course.has_submission(assignment.name, student)
-    ]
 
 
 def grade(
@@ -78,7 +61,7 @@ def grade(
         assignment, student = pairs[number]
         verdict = course.read_verdict(assignment, student)
         if failure or verdict is None:
-            verdict = course.ungraded(assignment, student, failure or "the verdict cannot be read; grade again")
+            verdict = ungraded(course, assignment, student, failure or "the verdict cannot be read; grade again")
             course.write_verdict(verdict)
             _enter(course, verdict)
         report(summary(verdict))
@@ -89,9 +72,44 @@ def grade(
 def _one(folder: Path, assignment: str, student: str, again: bool) -> None:
     """Grades one submission and enters its marks; runs in a process of its own."""
     course = Course(folder)
-    verdict = course.verdict(assignment, student, again=again)
+    verdict = verdict_on(course, assignment, student, again=again)
     if not verdict.entered:
         _enter(course, verdict)
+
+
+def verdict_on(course: Course, assignment: str, student: str, *, again: bool = False) -> Verdict:
+    """The verdict on a submission: the last one if nothing changed since, else a new one, which is kept.
+
+    Whatever goes wrong in a submission is a verdict, too: a person must look, and is told why.
+    """
+    known = course.read_verdict(assignment, student)
+    try:
+        if why := wrong_name(student):
+            raise InputError(f"rename the folder {printable(student)} in {course.folder / 'submitted'}: {why}")
+        folder, source = course.submission(assignment, student), read_notebook(course.source(assignment))
+        if known and known.digest and not again and known.digest == grading.digest(folder, course.seed(), source):
+            return known
+        made = read_assignment(course.folder / assignment)
+        found = grading.grade(made, source, course.release(assignment), folder, student=student, seed=course.seed())
+    except Exception as error:
+        text = str(error) if isinstance(error, InputError) else f"the grader failed: {type(error).__name__}: {error}"
+        found = ungraded(course, assignment, student, text)
+    found.before = written_answers(known) if known and known.entered else known.before if known else {}
+    course.write_verdict(found)
+    return found
+
+
+def ungraded(course: Course, assignment: str, student: str, why: str) -> Verdict:
+    """A verdict without marks: a person must look."""
+    source = read_notebook(course.source(assignment))
+    handed_out = read_notebook(course.release(assignment) / f"{assignment}.ipynb")
+    verdict = Verdict(student=student, assignment=assignment, digest="", failed=[printable(why, 500)])
+    verdict.marks = [
+        Mark(task=task.name, points=task.points, score=None, note="" if task.written else "not graded")
+        for task in find_tasks(source)
+    ]
+    verdict.cells = handed_out["cells"]
+    return verdict
 
 
 def written_answers(verdict: Verdict) -> dict[str, str]:
@@ -138,7 +156,7 @@ def _enter(course: Course, verdict: Verdict) -> None:
     if result["success"]:
         verdict.entered, verdict.before = True, now
     else:
-        verdict.failed.append(f"nbgrader could not enter the marks: {_reason(result)}")
+        verdict.failed.append(f"nbgrader could not enter the marks: {reason_of(result)}")
         verdict.digest = ""
     course.write_verdict(verdict)
 

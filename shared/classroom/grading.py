@@ -20,11 +20,11 @@ from shared.base.printable import printable, printable_list
 from shared.classroom.exam import Part, StudentError, exam
 from shared.classroom.folders import Listing, link_on_the_way, list_files
 from shared.classroom.form import Assignment
+from shared.classroom.rerun import MOST_STARTS, CellDiedError, rerun
 from shared.classroom.sandbox import wire
 from shared.classroom.sandbox.sandbox import PACKAGES, DiedError, Limits, Sandbox
 from shared.classroom.submission import Cell, Task, find_tasks, identity, merge, read_notebook, shortened, split_hidden
 
-MOST_STARTS = 4  # times that a process is started again after a cell has ended it
 PATIENCE = 3  # times the seconds of a run that all runs of a submission may take together
 MAX_FILE = 50_000_000  # bytes of one file that is handed in beside the notebook
 MAX_FILES = 500
@@ -268,14 +268,6 @@ def _suspicions(merged: Cell, assignment: Assignment) -> list[str]:
     return [f"{why}: {line}" for why, line in reasons.items()]
 
 
-class _CellDiedError(Exception):
-    """A cell ended the process, or had to be ended with it."""
-
-    def __init__(self, number: int, why: str) -> None:
-        super().__init__(why)
-        self.number, self.why = number, why
-
-
 class Grading:
     """Two runs of a notebook: one that shows what the student may see, and one in which questions are asked.
 
@@ -317,39 +309,36 @@ class Grading:
         _show({"cells": self.cells}, self.marks, shown | asked)
 
     def _with_restarts(self, run: Callable[[Sandbox], None]) -> None:
-        for start in range(MOST_STARTS):
-            last = start == MOST_STARTS - 1
-            seconds = min(float(self.assignment.seconds), self.deadline - time.monotonic())
-            if seconds <= 0:
-                most = PATIENCE * self.assignment.seconds
-                self.verdict.failed.append(f"all runs took more than {most:g} seconds; the rest was not run")
-                return
-            limits = Limits(
-                cell_seconds=self.assignment.seconds / 2, seconds=seconds, gigabytes=self.assignment.gigabytes
-            )
-            try:
-                with Sandbox(limits, self.assignment.hides, self.files, secret=[self.course]) as sandbox:
-                    try:
-                        run(sandbox)
-                    finally:
-                        self.verdict.gigabytes = max(self.verdict.gigabytes, round(sandbox.peak, 2))
-                return
-            except _CellDiedError as error:
-                self.deadly[error.number] = error.why
-                name = printable(self.cells[error.number].get("id", ""))
-                self.verdict.failed.append(f"cell {name}: {error.why}" + ("; the rest was not run" if last else ""))
-            except (DiedError, wire.WireError) as error:
-                self.verdict.failed.append(f"at the start: {error}")
-                return
+        ended = 0
+        for died in rerun(lambda: self._start(run), self.deadly):
+            ended += 1
+            rest = "; the rest was not run" if ended == MOST_STARTS else ""
+            self.verdict.failed.append(f"cell {printable(self.cells[died.number].get('id', ''))}: {died.why}{rest}")
+
+    def _start(self, run: Callable[[Sandbox], None]) -> None:
+        seconds = min(float(self.assignment.seconds), self.deadline - time.monotonic())
+        if seconds <= 0:
+            most = PATIENCE * self.assignment.seconds
+            self.verdict.failed.append(f"all runs took more than {most:g} seconds; the rest was not run")
+            return
+        limits = Limits(cell_seconds=self.assignment.seconds / 2, seconds=seconds, gigabytes=self.assignment.gigabytes)
+        try:
+            with Sandbox(limits, self.assignment.hides, self.files, secret=[self.course]) as sandbox:
+                try:
+                    run(sandbox)
+                finally:
+                    self.verdict.gigabytes = max(self.verdict.gigabytes, round(sandbox.peak, 2))
+        except (DiedError, wire.WireError) as error:
+            self.verdict.failed.append(f"at the start: {error}")
 
     def _run_cell(self, sandbox: Sandbox, number: int) -> dict[str, Any]:
-        """Runs a cell without its hidden tests; raises `_CellDiedError` if the process ends."""
+        """Runs a cell without its hidden tests; raises `CellDiedError` if the process ends."""
         cell = self.cells[number]
         own = "nbgrader" not in cell["metadata"] or cell["metadata"]["nbgrader"]["solution"]
         try:
             return sandbox.run_cell(cell["source"] if own else split_hidden(cell["source"])[0])
         except DiedError as error:
-            raise _CellDiedError(number, str(error)) from None
+            raise CellDiedError(number, str(error)) from None
         except wire.WireError as error:
             self.verdict.look.append(f"cell {printable(cell['id'])}: {error}")
             return {"outputs": [], "error": None}
@@ -384,7 +373,7 @@ class Grading:
                 continue
             self.marks[task.name], died = judge(sandbox, task, self.seed, space)
             if died:
-                raise _CellDiedError(number, died)
+                raise CellDiedError(number, died)
 
 
 def judge(

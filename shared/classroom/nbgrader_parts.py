@@ -15,7 +15,7 @@ from nbgrader.utils import is_grade, is_solution
 from traitlets import Bool, List, Unicode
 
 from shared.classroom.course import open_course
-from shared.classroom.grade_class import cells_for_nbgrader
+from shared.classroom.grade_class import cells_for_nbgrader, verdict_on
 
 
 class StudentVersion(ClearSolutions):
@@ -42,7 +42,7 @@ class Judged(NbGraderPreprocessor):
         """The whole notebook."""
         found = resources["nbgrader"]
         course, pair = open_course(Path(self.course)), (found["assignment"], found["student"])
-        verdict = (course.read_verdict(*pair) if self.ready else None) or course.verdict(*pair)
+        verdict = (course.read_verdict(*pair) if self.ready else None) or verdict_on(course, *pair)
         nb.cells = [from_dict(cell) for cell in cells_for_nbgrader(verdict)]
         return nb, resources
 

@@ -1,17 +1,11 @@
-"""The one-minute tour: the table, five depths in both frameworks, one network side by side, and real predictions."""
+"""The subcommand `demo`: what this package is, in about a minute."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import numpy as np
 import typer
-from numpy.typing import NDArray
 from rich.markup import escape
 
 from shared.cli.app import app, console
-from shared.twins.comparison import Comparison, compare
-from shared.twins.evaluation import Evaluation, evaluate
 
 
 @app.command()
@@ -26,7 +20,7 @@ def demo() -> None:
 
     from shared.backends import BACKENDS, check_installed, load_backend
     from shared.base.words import short_number
-    from shared.cli import demo as tour
+    from shared.cli import tour
     from shared.networks.catalog import get_spec
     from shared.networks.table import count_macs, count_parameters
 
@@ -95,24 +89,3 @@ def demo() -> None:
         screen.print(f"  resnet-twins {command}")
     if digits.differing or not all(comparison.equal for comparison in comparisons):
         raise typer.Exit(1)
-
-
-DEPTHS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
-DEMO_NETWORK = "resnet8_digits"
-SHADES = " ░▒▓█"
-
-
-def compare_depths() -> Iterator[Comparison]:
-    """Build each of the five depths in both frameworks and yield the comparison."""
-    for name in DEPTHS:
-        yield compare(name, by="stage")
-
-
-def classify_digits() -> Evaluation:
-    """Load the weights that ship with the package into both twins and classify the held-out digits."""
-    return evaluate(DEMO_NETWORK, data="digits")
-
-
-def draw_digit(image: NDArray[np.uint8]) -> list[str]:
-    """Return an image (8, 8) of values 0 to 16 as eight lines of shaded characters."""
-    return ["".join(SHADES[round(int(value) / 4)] * 2 for value in row) for row in image]

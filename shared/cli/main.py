@@ -21,8 +21,6 @@ from shared.cli import (  # noqa: F401 (each registers its subcommands)
 )
 from shared.cli.app import PLAIN, Screen, app
 
-
-
 INTERRUPTED = 130
 MOST_PROBLEMS = 8
 TOO_MUCH = "out of memory; try smaller images, a smaller batch or fewer pictures"
@@ -90,4 +88,3 @@ def main() -> None:
         fail("interrupted", INTERRUPTED)
     if code:
         raise SystemExit(code)
-

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,6 +19,7 @@ from shared.base.printable import printable, printable_list
 from shared.cli.app import Framework, app, console, overrides, say
 
 if TYPE_CHECKING:
+    from shared.training.prepare import Result
     from shared.training.recipe import Recipe
 
 
@@ -58,64 +62,71 @@ def recipes(
     screen.print("changes one. A recipe may also be a .toml file of your own.", markup=False)
 
 
+Framework_ = Annotated[
+    Framework | None, typer.Option("--framework", help="Which twin; both: one after the other.", show_default="torch")
+]
+RecipeName = Annotated[
+    str | None, typer.Option("--recipe", "-r", help="A recipe, or a .toml file.", show_default="quick")
+]
+Model = Annotated[str | None, typer.Option(help="A network.", show_default="the recipe's")]
+Data = Annotated[
+    str | None, typer.Option(help="digits, fashion-mnist, cifar10 or folder:PATH.", show_default="the recipe's")
+]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", help="field=value changes a field of the recipe; may come again.")
+]
+Epochs = Annotated[int | None, typer.Option(help="Short for --set epochs=N.", show_default=False)]
+Seed = Annotated[int | None, typer.Option(help="Short for --set seed=N.", show_default=False)]
+Numbers = Annotated[
+    Precision | None, typer.Option("--precision", help="Floating-point numbers.", show_default="the recipe's")
+]
+NewFolder = Annotated[
+    Path | None, typer.Option("--output", "-o", help="A new folder.", show_default="runs/RECIPE-FRAMEWORK-N")
+]
+Resume = Annotated[Path | None, typer.Option(help="Go on with the run in this folder.", show_default=False)]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.", show_default="auto")]
+Compile = Annotated[bool | None, typer.Option("--compile", help="torch.compile, or XLA in Keras.")]
+ChannelsLast = Annotated[bool | None, typer.Option(help="PyTorch's memory layout.", show_default="where it is faster")]
+Deterministic = Annotated[
+    bool | None, typer.Option("--deterministic", help="Forbid what may differ from run to run on a GPU.")
+]
+SaveEvery = Annotated[int | None, typer.Option(help="Also save the state every N steps.", show_default="after epochs")]
+Threads = Annotated[int | None, typer.Option(help="Threads of the framework.", show_default="it decides")]
+TensorBoard = Annotated[bool | None, typer.Option("--tensorboard", help="Also write TensorBoard events.")]
+Distributed = Annotated[
+    bool, typer.Option("--distributed", help="As one of several processes: see docs/distributed.md.")
+]
+Processes = Annotated[
+    int | None, typer.Option(help="Start this many on this machine, and --distributed.", show_default=False)
+]
+
+
 @app.command()
 def train(
-    framework: Annotated[
-        Framework | None, typer.Option(help="Which twin; both: one after the other.", show_default="torch")
-    ] = None,
-    recipe: Annotated[
-        str | None, typer.Option("--recipe", "-r", help="A recipe, or a .toml file.", show_default="quick")
-    ] = None,
-    model: Annotated[str | None, typer.Option(help="A network.", show_default="the recipe's")] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(help="digits, fashion-mnist, cifar10 or folder:PATH.", show_default="the recipe's"),
-    ] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="field=value changes a field of the recipe; may come again.")
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Short for --set epochs=N.", show_default=False)] = None,
-    seed: Annotated[int | None, typer.Option(help="Short for --set seed=N.", show_default=False)] = None,
-    precision: Annotated[
-        Precision | None, typer.Option(help="Floating-point numbers.", show_default="the recipe's")
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="A new folder.", show_default="runs/RECIPE-FRAMEWORK-N")
-    ] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.", show_default=False)] = None,
+    framework: Framework_ = None,
+    recipe: RecipeName = None,
+    model: Model = None,
+    data: Data = None,
+    set_: Changes = None,
+    epochs: Epochs = None,
+    seed: Seed = None,
+    precision: Numbers = None,
+    output: NewFolder = None,
+    resume: Resume = None,
     data_dir: DataDir = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.", show_default="auto")] = None,
-    compile: Annotated[bool | None, typer.Option("--compile", help="torch.compile, or XLA in Keras.")] = None,
-    channels_last: Annotated[
-        bool | None,
-        typer.Option(help="PyTorch's memory layout.", show_default="where it is faster"),
-    ] = None,
-    deterministic: Annotated[
-        bool | None, typer.Option("--deterministic", help="Forbid what may differ from run to run on a GPU.")
-    ] = None,
-    save_every: Annotated[
-        int | None, typer.Option(help="Also save the state every N steps.", show_default="after epochs")
-    ] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads of the framework.", show_default="it decides")] = None,
-    tensorboard: Annotated[bool | None, typer.Option("--tensorboard", help="Also write TensorBoard events.")] = None,
-    distributed: Annotated[
-        bool, typer.Option("--distributed", help="As one of several processes: see docs/distributed.md.")
-    ] = False,
-    processes: Annotated[
-        int | None, typer.Option(help="Start this many on this machine, and --distributed.", show_default=False)
-    ] = None,
+    device: Device = None,
+    compile: Compile = None,
+    channels_last: ChannelsLast = None,
+    deterministic: Deterministic = None,
+    save_every: SaveEvery = None,
+    threads: Threads = None,
+    tensorboard: TensorBoard = None,
+    distributed: Distributed = False,
+    processes: Processes = None,
 ) -> None:
     """Train a network, or both twins alike. Ctrl-C saves and stops; --resume goes on."""
-    from shared.cli.progress import ReadingBar, Terminal
     from shared.distributed.launch import outcome_told
-    from shared.training.recipes import get_recipe
-    from shared.training.settings import Settings
-    from shared.training.start import resume as go_on
-    from shared.training.start import train as start
 
-    screen = console()
-    bar = ReadingBar(screen)
-    together = distributed or processes is not None
     machine = overrides(
         device=device,
         compile=compile,
@@ -125,41 +136,93 @@ def train(
         threads=threads,
         tensorboard=tensorboard,
     )
-    common: dict[str, Any] = {"reporter": lambda: Terminal(screen, bar.close), "progress": bar.move}
-    with outcome_told(), contextlib.closing(bar):
-        if resume is not None:
-            given = {"--set": set_, "--model": model, "--data": data, "--output": output, "--epochs": epochs}
-            given |= {"--seed": seed, "--precision": precision, "--framework": framework, "--recipe": recipe}
-            given |= {"--data-dir": data_dir}
-            wrong = [option for option, value in given.items() if value is not None]
-            if wrong:
-                raise InputError(
-                    f"{', '.join(wrong)} cannot change a run that is resumed; start a new one without --resume"
-                )
-            if together and _launched(resume, None, processes, device):
-                return
-            result = go_on(resume, changes=machine, distributed=together, **common)
+    changed = overrides(model=model, data=data, epochs=epochs, seed=seed, precision=precision and precision.value)
+    how = Way(distributed=distributed or processes is not None, processes=processes, machine=machine)
+    with outcome_told():
+        if resume is None:
+            _start(how, framework or Framework.torch, recipe or "quick", set_ or [], changed, output, data_dir)
         else:
-            changed = {"model": model, "data": data, "epochs": epochs, "seed": seed}
-            chosen = get_recipe(
-                recipe or "quick", set_ or (), **changed, precision=precision.value if precision else None
-            )
-            name = (framework or Framework.torch).value
-            if together and _launched(output, chosen, processes, device, name):
-                return
-            common |= {"output": output, "settings": Settings(**machine), "data_dir": data_dir}
-            result = start(chosen, framework=name, distributed=together, **common)
-        bar.close()
-        if not next(iter(result.runs.values())).chief:
-            return
+            fixed = overrides(set=set_, output=output, framework=framework, recipe=recipe, data_dir=data_dir)
+            _go_on(how, resume, [*fixed, *changed])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """How a run is computed: in one process or several, and with which settings of the machine."""
+
+    distributed: bool
+    processes: int | None
+    machine: dict[str, Any]
+
+    @property
+    def starter(self) -> ModuleType:
+        """The module whose `train` and `resume` do it: in one process, or as one of several."""
+        from shared.distributed import start as as_one_of_several
+        from shared.training import start
+
+        return as_one_of_several if self.distributed else start
+
+    def launched(self, folder: Path | None, recipe: Recipe | None, framework: str = "") -> bool:
+        """Start the processes that train, and wait for them; False if this process is to train itself."""
+        device = self.machine.get("device", "auto")
+        return self.distributed and _launched(folder, recipe, self.processes, device, framework)
+
+
+def _start(
+    how: Way,
+    framework: Framework,
+    recipe: str,
+    set_: list[str],
+    changed: dict[str, Any],
+    output: Path | None,
+    data_dir: Path | None,
+) -> None:
+    """Train by a recipe in a new folder."""
+    from shared.training.recipes import get_recipe
+    from shared.training.settings import Settings
+
+    chosen = get_recipe(recipe, set_, **changed)
+    if how.launched(output, chosen, framework.value):
+        return
+    options = {"framework": framework.value, "output": output, "data_dir": data_dir}
+    with _shown() as told:
+        result = how.starter.train(chosen, settings=Settings(**how.machine), **options, **told)
+    _finish(result)
+
+
+def _go_on(how: Way, folder: Path, fixed: list[str]) -> None:
+    """Resume the run in `folder`. Options that would make it another run are refused."""
+    if fixed:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in fixed)
+        raise InputError(f"{names} cannot change a run that is resumed; start a new one without --resume")
+    if how.launched(folder, None):
+        return
+    with _shown() as told:
+        result = how.starter.resume(folder, changes=how.machine, **told)
+    _finish(result)
+
+
+@contextlib.contextmanager
+def _shown() -> Iterator[dict[str, Any]]:
+    """Give what a run tells to: a reporter, and a bar while data is read."""
+    from shared.cli.progress import ReadingBar, Terminal
+
+    screen = console()
+    with contextlib.closing(ReadingBar(screen)) as bar:
+        yield {"reporter": lambda: Terminal(screen, bar.close), "progress": bar.move}
+
+
+def _finish(result: Result) -> None:
+    """Print what came out, in the one process that speaks; raise `StoppedError`, with the way on, if it was stopped."""
+    run = next(iter(result.runs.values()))
+    if run.chief:
         report(result)
         if not result.complete:
-            hint = next(iter(result.runs.values())).resume_hint
-            raise StoppedError(f"stopped and saved; go on with: {hint}")
+            raise StoppedError(f"stopped and saved; go on with: {run.resume_hint}")
 
 
 def _launched(
-    folder: Path | None, recipe: Recipe | None, processes: int | None, device: str | None, framework: str = ""
+    folder: Path | None, recipe: Recipe | None, processes: int | None, device: str, framework: str = ""
 ) -> bool:
     """Start the processes that train, and wait for them; False if this process is to train itself.
 
@@ -173,7 +236,7 @@ def _launched(
 
     framework = framework or framework_of(folder or Path())
     check_framework(framework)
-    number = processes_to_start(framework, processes, device or "auto")
+    number = processes_to_start(framework, processes, device)
     if not number:
         return False
     arguments = sys.argv[1:]
@@ -190,7 +253,7 @@ def _launched(
     return True
 
 
-def report(result: Any) -> None:
+def report(result: Result) -> None:
     """Print what came out of a training run."""
     from rich import box
     from rich.table import Table

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 import os
 import signal
@@ -17,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from shared.backends import load_backend
+from shared.backends import load_part
 from shared.base.errors import InputError, LostProcessError, OtherProcessError, StoppedError, TrainingError
 from shared.base.files import check_temporary, write_text
 from shared.base.printable import printable
@@ -60,8 +59,7 @@ def processes_to_start(framework: str, wanted: int | None, device: str) -> int:
         return wanted
     if framework == "tf":
         return 0
-    load_backend(framework)
-    return int(importlib.import_module("resnet_torch.distributed").count_gpus(device)) or 1
+    return int(load_part(framework, "distributed").count_gpus(device)) or 1
 
 
 def torchrun_command(processes: int, arguments: Sequence[str], logs: Path) -> list[str]:

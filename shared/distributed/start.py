@@ -1,18 +1,17 @@
-"""One training run in several processes: what `shared.training` does, done by all of them together."""
+"""One training run in several processes: what `shared.training.start` does, done by all of them together."""
 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-from shared.backends import BACKENDS, BOTH, check_installed, load_backend
+from shared.backends import BACKENDS, BOTH, check_installed, load_part
 from shared.base.errors import InputError, LostProcessError
 from shared.base.files import new_folders
 from shared.base.lock import only_one
@@ -23,12 +22,12 @@ from shared.data.dataset import Dataset, Progress
 from shared.distributed.place import OUTCOME, START_AGAIN, place_of
 from shared.distributed.team import Team, check_parts
 from shared.networks.canonical import Arrays, fit
+from shared.networks.catalog import get_spec
 from shared.networks.table import weight_shapes
-from shared.training.batches import Batches
 from shared.training.folder import bytes_needed, check_empty, holds_run, new_folder, prepare_folder, remove_leftovers
-from shared.training.prepare import Result, check_same_images, check_size, load
+from shared.training.prepare import Prepared, Result, prepare
 from shared.training.recipe import Recipe
-from shared.training.record import note_versions, read_about, write_about, write_missing_recipe
+from shared.training.record import check_same_images, note_versions, read_about, write_about, write_missing_recipe
 from shared.training.run import Reporter, Run
 from shared.training.settings import Settings
 from shared.training.state import restore
@@ -62,31 +61,18 @@ def train(
             "command, and the run goes on from that folder"
         )
     with _joined(framework, settings, reporter) as team:
-        batches = _batches(team, recipe, data_dir, data, progress)
-        path = Path(output) if output is not None else Path()
-        run = _new_run(team, framework, path, batches, settings, data_dir, reporter)
+        prepared = _prepare(team, recipe, data_dir, data, progress)
         if weights is not None:
-            fit(weight_shapes(run.spec), weights)
+            fit(weight_shapes(prepared.spec), weights)
 
-        def open_folder(held: contextlib.ExitStack) -> None:
-            goes_on = output is not None and holds_this_run(path, recipe, framework, batches.data.sha256)
-            run.folder = path if goes_on else new_folder(output, recipe.name, framework)
-            held.enter_context(new_folders(run.folder))
-            prepare_folder(run.folder, bytes_needed(run.spec))
-            held.enter_context(only_one(run.folder))
-            if goes_on:
-                restore(run)
-                note_versions(run, read_about(run.folder)[1])
-            else:
-                check_empty(run.folder)  # once more: now nobody else can fill it
-            remove_leftovers(run.folder)
-            if not holds_run(run.folder):
-                write_about(run, command_line())
-            write_missing_recipe(run.folder, recipe)
-            if weights is not None and run.restored is None:
-                run.restored = {f"weights/{key}": array for key, array in weights.items()}
+        def choose() -> tuple[Path, bool]:
+            known = output is not None and holds_this_run(Path(output), recipe, framework, prepared.batches.data.sha256)
+            return (Path(output) if known and output else new_folder(output, recipe.name, framework)), known
 
-        return _go(team, run, open_folder)
+        # Only the chief needs the folder.
+        path, known = team.agree(lambda: choose() if team.chief else (Path(output or "."), False))
+        run = _run_of(team, prepared, framework, path, settings, reporter)
+        return _go(team, run, _known_folder(run, weights) if known else _new_folder(run, weights))
 
 
 def resume(
@@ -113,22 +99,42 @@ def resume(
 
         job = json.loads(team.text_from_chief(team.agree(lambda: read() if team.chief else "")))
         recipe, settings = Recipe(**job["recipe"]), replace(Settings(**job["settings"]), **changes)
-        batches = _batches(team, recipe, job["about"].get("data_dir"), data, progress)
-        run = _new_run(team, framework, folder, batches, settings, job["about"].get("data_dir"), reporter)
+        prepared = _prepare(team, recipe, job["about"].get("data_dir"), data, progress)
+        run = _run_of(team, prepared, framework, folder, settings, reporter)
+        return _go(team, run, _known_folder(run, None, may_be_complete=team.restarts > 0))
 
-        def open_folder(held: contextlib.ExitStack) -> None:
-            check_same_images(folder, batches, job["about"])
-            held.enter_context(only_one(folder))
-            restore(run)
-            # Started again after its work was done: another process died late, and nothing is left to do.
-            if run.complete and not team.restarts:
-                raise InputError(f"the run in {folder} is complete: all steps are done; start a new one")
-            note_versions(run, job["about"])
-            prepare_folder(folder, bytes_needed(run.spec))
-            remove_leftovers(folder)
-            write_missing_recipe(folder, recipe)
 
-        return _go(team, run, open_folder)
+@contextmanager
+def _new_folder(run: Run, weights: Arrays | None) -> Iterator[None]:
+    """Hold the folder of a run that begins."""
+    with new_folders(run.folder):
+        prepare_folder(run.folder, bytes_needed(run.spec))
+        with only_one(run.folder):
+            check_empty(run.folder)  # once more: now nobody else can fill it
+            remove_leftovers(run.folder)
+            write_about(run, command_line())
+            _start_from(run, weights)
+            yield
+
+
+@contextmanager
+def _known_folder(run: Run, weights: Arrays | None, *, may_be_complete: bool = True) -> Iterator[None]:
+    """Hold the folder of a run that goes on.
+
+    It may be complete where it was started again after its work was done: another process died late.
+    """
+    about = read_about(run.folder)[1]
+    check_same_images(run.folder, run.batches, about)
+    with only_one(run.folder):
+        restore(run)
+        _start_from(run, weights)
+        if run.complete and not may_be_complete:
+            raise InputError(f"the run in {run.folder} is complete: all steps are done; start a new one")
+        note_versions(run, about)
+        prepare_folder(run.folder, bytes_needed(run.spec))
+        remove_leftovers(run.folder)
+        write_missing_recipe(run.folder, run.recipe)
+        yield
 
 
 def check_framework(framework: str) -> None:
@@ -184,7 +190,7 @@ def _joined(framework: str, settings: Settings, reporter: Callable[[], Reporter]
         reporter().note(f"a process died; torchrun has started all of them again (restart {place.restarts})")
     if place is not None and place.size > 1 and place.rank == 0:
         reporter().note(f"waiting for the other {place.size - 1} of {place.size} processes ...")
-    module = _module(framework)
+    module = load_part(framework, "distributed")
     try:
         with contextlib.closing(module.join(settings)) as team:
             yield team
@@ -197,63 +203,58 @@ def _joined(framework: str, settings: Settings, reporter: Callable[[], Reporter]
         ) from error
 
 
-def _module(framework: str) -> Any:
-    load_backend(framework)  # which says in words what is wrong if it does not import
-    return importlib.import_module(f"{BACKENDS[framework][0]}.distributed")
+def _start_from(run: Run, weights: Arrays | None) -> None:
+    if weights is not None and run.restored is None:
+        run.restored = {f"weights/{key}": array for key, array in weights.items()}
 
 
-def _batches(
+def _prepare(
     team: Team, recipe: Recipe, data_dir: str | Path | None, data: Dataset | None, progress: Progress | None
-) -> Batches:
-    """Return the batches: the same in every process, or an `InputError`."""
+) -> Prepared:
+    """Return what is trained: the same in every process, or an `InputError`."""
     team.check_same(recipe.to_toml(), "options or another recipe")
     check_parts(recipe.batch_size, team.parts)
 
-    def read() -> Batches:
-        batches = Batches(
-            data if data is not None else load(recipe, data_dir, progress if team.chief else None), recipe
-        )
-        check_size(recipe, batches, recipe.batch_size // team.parts if team.norms_by_part else None)
-        return batches
+    def read() -> Prepared:
+        network = get_spec(recipe.model)
+        prepared = prepare(recipe, network, data=data, data_dir=data_dir, progress=progress if team.chief else None)
+        prepared.check(recipe.batch_size // team.parts if team.norms_by_part else None)
+        return prepared
 
     # The chief first: what it has to download, the others on its machine then find.
     first = team.agree(lambda: read() if team.chief else None)
-    batches = team.agree(lambda: first or read())
-    team.check_same(batches.data.sha256, "images")
-    return batches
+    prepared = team.agree(lambda: first or read())
+    team.check_same(prepared.batches.data.sha256, "images")
+    return prepared
 
 
-def _new_run(
+def _run_of(
     team: Team,
+    prepared: Prepared,
     framework: str,
     folder: Path,
-    batches: Batches,
     settings: Settings,
-    data_dir: str | Path | None,
     reporter: Callable[[], Reporter],
 ) -> Run:
-    return Run(
-        folder=folder,
-        recipe=batches.recipe,
-        batches=batches,
-        framework=framework,
-        settings=settings,
-        reporter=reporter() if team.chief else Reporter(),
-        data_dir=str(Path(data_dir).resolve()) if data_dir is not None else None,
+    how = ("--processes", str(team.size)) if OUTCOME in os.environ else ("--distributed",)
+    return prepared.run(
+        framework,
+        folder,
+        settings,
+        reporter() if team.chief else Reporter(),
+        resume_hint=twins_command("train", "--resume", folder, *how),
         chief=team.chief,
         processes=team.size,
         strategy=team.strategy_name,
     )
 
 
-def _go(team: Team, run: Run, open_folder: Callable[[contextlib.ExitStack], None]) -> Result:
-    """Let the chief open the folder, which is then its own until the end, and train."""
+def _go(team: Team, run: Run, folder: AbstractContextManager[None]) -> Result:
+    """Let the chief hold the folder until the end, and train."""
     with contextlib.ExitStack() as held:
-        team.agree(lambda: open_folder(held) if team.chief else None)
+        team.agree(lambda: held.enter_context(folder) if team.chief else None)
         run.step = int(team.from_chief(run.step))
-        how = ("--processes", str(team.size)) if OUTCOME in os.environ else ("--distributed",)
-        run.resume_hint = twins_command("train", "--resume", run.folder, *how)
         if not run.complete:
             with keeping_memory(), run:
-                _module(run.framework).train(run, team)
+                load_part(run.framework, "distributed").train(run, team)
     return Result(run.folder, (run.framework,), {run.framework: run})

@@ -11,12 +11,26 @@ from numpy.typing import NDArray
 
 from shared.base.figures import BLUE, GREEN, GREY, ORANGE, new_figure, save_figure
 from shared.base.printable import printable
+from shared.base.versions import is_installed
+from shared.data.dataset import Dataset
+from shared.data.score import Score
+from shared.training.folder import CONFUSION, CURVES
 from shared.training.metrics import Row, epoch_means
 
 #: Characters of a class's name that stand at an axis.
 MOST_LABEL = 40
 #: Colour, line style and marker of each curve in turn: they also differ in grey.
 LINES = ((BLUE, "-", "o"), (ORANGE, "--", "s"), (GREEN, "-.", "^"), (GREY, ":", "D"))
+
+
+def draw_figures(
+    folder: Path, title: str, rows: Mapping[str, Sequence[Row]], score: Score | None, data: Dataset
+) -> None:
+    """Draw the figures of a run into its folder; nothing without matplotlib."""
+    if is_installed("matplotlib"):
+        plot_curves(rows, title, folder / CURVES)
+        if score is not None:
+            plot_confusion(score.confusion, data.classes, title, folder / CONFUSION)
 
 
 def plot_curves(runs: Mapping[str, Sequence[Row]], title: str, path: str | Path | None = None) -> Any:

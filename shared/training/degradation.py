@@ -138,7 +138,7 @@ def degradation(
                 raise InputError(
                     f"{folder} holds an experiment by another recipe or framework; choose another folder with --output"
                 )
-    data = load(recipe, data_dir, progress)
+    data = load(recipe, get_spec(recipe.model), data_dir, progress)
     curves = []
     with new_folders(folder):
         prepare_folder(folder, 0)  # each network looks for its own room
@@ -199,7 +199,6 @@ def gradient_norms(run: Run, weights: dict[str, Any]) -> list[float]:
 
 def _write(folder: Path, curves: Sequence[Curve], recipe: Recipe, data: Dataset) -> None:
     from shared.base.versions import is_installed
-    from shared.training.degradation import plot_degradation
 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

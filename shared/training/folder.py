@@ -18,6 +18,7 @@ from shared.networks.table import count_buffers, count_parameters
 from shared.training.metrics import METRICS
 
 STATE, RECIPE, ABOUT = "state.safetensors", "recipe.toml", "run.json"
+STATE_FORMAT = "resnet-twins state, version 2"  # version 1 had no hash
 #: The state before the last one: what a run goes on from if the last one is damaged.
 PREVIOUS = "state.previous.safetensors"
 PROBE = "tmp-probe"  # shows whether a folder can be written to

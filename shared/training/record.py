@@ -17,6 +17,7 @@ from shared.base.errors import InputError
 from shared.base.files import check_own_folder, read_own, write_text
 from shared.base.printable import printable, printable_list
 from shared.base.versions import installed_version, twins_command
+from shared.training.batches import Batches
 from shared.training.folder import ABOUT, BEST, LAST, RECIPE, STATE, check_own_files, holds_run, sha256
 from shared.training.recipe import Recipe, parse_recipe
 from shared.training.run import Run
@@ -127,6 +128,15 @@ def _check_about(about: Mapping[str, Any]) -> None:
         raise ValueError(f"data_dir is {printable(place)}")
     if not all(isinstance(version, str | None) for version in versions.values()):
         raise TypeError("a version is no text")
+
+
+def check_same_images(folder: Path, batches: Batches, about: Mapping[str, Any]) -> None:
+    """Raise `InputError` if the images are not those that the run in `folder` began with."""
+    if batches.data.sha256 != about["data"]["sha256"]:
+        raise InputError(
+            f"the images of {batches.recipe.data} are no longer those that the run in {folder} began with ("
+            f"{len(batches.train):,} for training now, {about['data']['training_images']:,} then); start a new run"
+        )
 
 
 def note_versions(run: Run, about: Mapping[str, Any]) -> None:

@@ -1,54 +1,48 @@
-"""One training run: its folder, its metrics, what is saved when, and how it stops and goes on. Knows no framework."""
+"""One training run: where it stands, and what both training loops ask and tell it. Knows no framework."""
 
 from __future__ import annotations
 
-import json
 import math
-import secrets
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.base.errors import TrainingError, UnwritableError
-from shared.base.files import check_own_folder, write_text
 from shared.base.machine import has_bfloat16
-from shared.base.versions import is_installed
-from shared.checkpoints.ours import save_arrays, write_safetensors
 from shared.data.score import Score, score
 from shared.networks.canonical import Arrays
-from shared.networks.catalog import get_spec
 from shared.networks.spec import ResNetSpec
 from shared.networks.table import count_macs
 from shared.training.batches import Batches
-from shared.training.curves import SECONDS_BETWEEN_FIGURES
-from shared.training.folder import BEST, CONFUSION, CURVES, LAST, PREVIOUS, STATE, TENSORBOARD, sha256
-from shared.training.metrics import METRICS, metrics_text
+from shared.training.curves import SECONDS_BETWEEN_FIGURES, draw_figures
+from shared.training.folder import BEST, LAST, STATE
+from shared.training.metrics import Row
 from shared.training.recipe import Recipe
+from shared.training.saving import RunFiles
 from shared.training.settings import Settings
-from shared.training.state import STATE_FORMAT
+from shared.training.signals import StopSignals
+from shared.training.tensorboard import Events
 
 #: Smaller networks, like those for digits, spend their time elsewhere than in convolutions.
 MACS_FOR_BFLOAT16 = 10_000_000
 
 
 class Reporter:
-    """Is told what happens in a run. This one says nothing; `shared.progress` has those that do."""
+    """Is told what happens in a run. This one says nothing; `shared.cli.progress` has those that do."""
 
     def started(self, run: Run) -> None:
         """Training begins or goes on."""
 
-    def step(self, run: Run, row: Mapping[str, float]) -> None:
+    def step(self, run: Run, row: Row) -> None:
         """One step is done."""
 
-    def epoch(self, run: Run, row: Mapping[str, float]) -> None:
+    def epoch(self, run: Run, row: Row) -> None:
         """An epoch is done, tested and saved."""
 
     def ended(self, run: Run) -> None:
@@ -70,6 +64,7 @@ class Run:
     folder: Path
     recipe: Recipe
     batches: Batches
+    spec: ResNetSpec  # the recipe's network, for the channels, classes and size of the data
     framework: str
     settings: Settings = field(default_factory=Settings)
     reporter: Reporter = field(default_factory=Reporter)
@@ -90,17 +85,12 @@ class Run:
     _started: float = 0.0
     _previous: float = 0.0
     _drawn: float = 0.0
-    _writer: Any = None
 
-    @property
-    def spec(self) -> ResNetSpec:
-        """The network: the recipe's, for the channels, classes and size of the data."""
-        return get_spec(
-            self.recipe.model,
-            in_channels=self.batches.data.channels,
-            num_classes=len(self.batches.data.classes),
-            input_size=self.batches.inputs.image_size,
-        )
+    def __post_init__(self) -> None:
+        """Make what writes the files."""
+        self.files = RunFiles(self.folder, self.framework, self.recipe, self.spec, self.batches.inputs)
+        self._signals = StopSignals(self._request_stop)
+        self._events: Events | None = None
 
     @property
     def total(self) -> int:
@@ -147,25 +137,12 @@ class Run:
         loss is not a finite number.
         """
         if not math.isfinite(loss):
-            self._write_metrics()
-            raise TrainingError(self._lost(f"the loss is {loss}", self.step + 1))
-        size = self.recipe.batch_size
-        seconds, now = self.seconds, time.monotonic()
-        row = {
-            "learning_rate": self.learning_rate,
-            "train_loss": loss,
-            "train_accuracy": correct / size,
-            "seconds": seconds,
-            "images_per_second": size / max(1e-9, now - self._previous),
-        }
-        self._previous = now
-        row = {"step": self.step + 1, "epoch": self.step // self.batches.steps_per_epoch + 1, **row}
+            raise self._lost(f"the loss is {loss}", self.step + 1)
+        self.rows.append(self._row(loss, correct))
         self.step += 1
-        self.rows.append(row)
-        self.reporter.step(self, row)
-        self._log(row)
-        at_end = self.step % self.batches.steps_per_epoch == 0 or self.complete
-        if at_end:
+        self.reporter.step(self, self.rows[-1])
+        self._log(self.rows[-1])
+        if self.step % self.batches.steps_per_epoch == 0 or self.complete:
             return False  # the epoch's test comes first, and saves
         due = self.settings.save_every and self.step % self.settings.save_every == 0
         if due or self.stop_requested:
@@ -177,24 +154,12 @@ class Run:
 
         `predict` maps batches (images, labels) to logits (N, classes).
         """
-        row, data = self.rows[-1], self.batches.data
-        if self.batches.validation is not None:
-            judged = score(predict(self.batches.test_batches(self.batches.validation)), self.batches.validation.labels)
-            row["validation_loss"], row["validation_accuracy"] = judged.loss, judged.accuracy
-        self.score = score(predict(self.batches.test_batches()), data.test.labels)
-        row["test_loss"], row["test_accuracy"] = self.score.loss, self.score.accuracy
-        row["seconds"] = self.seconds
+        row = self.rows[-1]
+        self._test(row, predict)
         self._log(row)
         arrays = state()
         self._check_finite(arrays)
-        weights = {
-            name.removeprefix("weights/"): array for name, array in arrays.items() if name.startswith("weights/")
-        }
-        chosen = row.get("validation_accuracy", row["test_accuracy"])
-        self._write_weights(LAST, weights, row)
-        if chosen > self.best:
-            self.best = chosen
-            self._write_weights(BEST, weights, row)
+        self._write_weights(arrays, row)
         if self.complete or self.stop_requested or time.monotonic() - self._drawn > SECONDS_BETWEEN_FIGURES:
             self._draw()
         self._save_state(arrays)  # last: a run whose state says that it is complete has all its files
@@ -202,125 +167,115 @@ class Run:
         self.reporter.epoch(self, row)
         return self.stop_requested
 
+    def _row(self, loss: float, correct: int) -> dict[str, float]:
+        size, now = self.recipe.batch_size, time.monotonic()
+        row = {
+            "step": self.step + 1,
+            "epoch": self.step // self.batches.steps_per_epoch + 1,
+            "learning_rate": self.learning_rate,
+            "train_loss": loss,
+            "train_accuracy": correct / size,
+            "seconds": self.seconds,
+            "images_per_second": size / max(1e-9, now - self._previous),
+        }
+        self._previous = now
+        return row
+
+    def _test(self, row: dict[str, float], predict: Callable[[Iterator[Any]], NDArray[Any]]) -> None:
+        """Judge the test images, and the validation images if there are some, into `row`."""
+        held_out = self.batches.validation
+        if held_out is not None:
+            judged = score(predict(self.batches.test_batches(held_out)), held_out.labels)
+            row["validation_loss"], row["validation_accuracy"] = judged.loss, judged.accuracy
+        self.score = score(predict(self.batches.test_batches()), self.batches.data.test.labels)
+        row["test_loss"], row["test_accuracy"] = self.score.loss, self.score.accuracy
+        row["seconds"] = self.seconds
+
     # -- beginning and end
 
     def __enter__(self) -> Run:
         """Start the clock and take care of Ctrl-C: the step is finished and saved first."""
         self._started = self._previous = self._drawn = time.monotonic()
-        self._old_handlers = {}
-        self._writer = self._open_tensorboard()
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._old_handlers[number] = signal.signal(number, self._on_signal)
+        if self.settings.tensorboard and self.chief:
+            self._events = Events(self.folder, self.step)
+        self._signals.take()
         self.reporter.started(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give the signals back."""
-        for number, handler in self._old_handlers.items():
-            signal.signal(number, handler)
-        if self._writer is not None and self.folder.is_dir():
-            self._writer.close()
+        """Give the signals back; an error of the disk becomes one that says how to go on."""
+        self._signals.give_back()
+        if self._events is not None and self.folder.is_dir():
+            self._events.close()
         self.reporter.ended(self)
-        if isinstance(error, OSError | UnwritableError) and not self.folder.is_dir():
-            raise TrainingError(
-                f"step {self.step}: the folder {self.folder} is gone (deleted, renamed or unmounted), so training "
-                "stopped. If it is elsewhere now, go on from what was saved there before, with: resnet-twins train "
-                "--resume FOLDER"
-            ) from error
         if isinstance(error, OSError | UnwritableError):
-            path = getattr(error, "filename", None) or self.folder
-            raise TrainingError(
-                f"step {self.step}: {path} cannot be written ({getattr(error, 'strerror', None) or error}); "
-                f"what was saved before is whole. Make room, then go on with: {self.resume_hint}"
-            ) from error
+            raise self._unwritable(error) from error
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+    def _request_stop(self) -> None:
         if self.stop_requested:  # the second time: at once
             raise KeyboardInterrupt
         self.stop_requested = True
 
-    def _check_finite(self, arrays: Arrays) -> None:
-        """Raise `TrainingError`, before a good file is replaced, if the last update spoilt the weights."""
-        spoilt = [name.partition("/")[2] for name, array in arrays.items() if not np.isfinite(array).all()]
-        if spoilt:
-            self._write_metrics()
-            raise TrainingError(self._lost(f"{spoilt[0]} is no longer finite", self.step))
+    def _unwritable(self, error: OSError | UnwritableError) -> TrainingError:
+        if not self.folder.is_dir():
+            return TrainingError(
+                f"step {self.step}: the folder {self.folder} is gone (deleted, renamed or unmounted), so training "
+                "stopped. If it is elsewhere now, go on from what was saved there before, with: resnet-twins train "
+                "--resume FOLDER"
+            )
+        path = getattr(error, "filename", None) or self.folder
+        return TrainingError(
+            f"step {self.step}: {path} cannot be written ({getattr(error, 'strerror', None) or error}); "
+            f"what was saved before is whole. Make room, then go on with: {self.resume_hint}"
+        )
 
-    def _lost(self, what: str, step: int) -> str:
+    def _lost(self, what: str, step: int) -> TrainingError:
+        """Write the metrics, and return an error that says what was lost, and what is still there."""
+        self.files.write_metrics(self.rows)
         saved = [name for name in (STATE, LAST) if (self.folder / name).exists()]
         good = f"the last good state is in {self.folder / saved[0]}" if saved else "no state was saved before"
-        return (
+        return TrainingError(
             f"step {step} (epoch {(step - 1) // self.batches.steps_per_epoch + 1}): {what}, so "
             f"training stopped; {good}. Try a lower rate, like --set learning_rate={self.recipe.learning_rate / 10:g}, "
             "or a warm-up, like --set warmup=0.1"
         )
 
-    # -- files
+    # -- what is written
 
-    def _write_weights(self, name: str, weights: Arrays, row: Mapping[str, float]) -> None:
-        about = {
-            "framework": self.framework,
-            "epoch": int(row["epoch"]),
-            "step": int(row["step"]),
-            "test_accuracy": row["test_accuracy"],
-            "recipe": self.recipe.to_toml(),
+    def _check_finite(self, arrays: Arrays) -> None:
+        """Raise `TrainingError`, before a good file is replaced, if the last update spoilt the weights."""
+        spoilt = [name.partition("/")[2] for name, array in arrays.items() if not np.isfinite(array).all()]
+        if spoilt:
+            raise self._lost(f"{spoilt[0]} is no longer finite", self.step)
+
+    def _write_weights(self, arrays: Arrays, row: Row) -> None:
+        """Write the weights of this epoch, also as the best ones if they are."""
+        weights = {
+            name.removeprefix("weights/"): array for name, array in arrays.items() if name.startswith("weights/")
         }
-        metadata = {"inputs": self.batches.inputs.to_json(), "training": json.dumps(about)}
-        write_safetensors(self.folder / name, weights, self.spec, metadata)
-
-    def _write_metrics(self) -> None:
-        write_text(self.folder / METRICS, metrics_text(self.rows))
+        self.files.write_weights(LAST, weights, row)
+        chosen = row.get("validation_accuracy", row["test_accuracy"])
+        if chosen > self.best:
+            self.best = chosen
+            self.files.write_weights(BEST, weights, row)
 
     def _save_state(self, arrays: Arrays) -> None:
-        """Save all that is needed to go on; the state that was the last one becomes the previous one."""
         self._check_finite(arrays)
-        self._write_metrics()
-        metadata = {
-            "format": STATE_FORMAT,
-            "step": str(self.step),
-            "seconds": f"{self.seconds:.3f}",
-            "best": repr(self.best),
-            "metrics_sha256": sha256(metrics_text(self.rows)),
-        }
-        keep = self.folder / PREVIOUS if self.state_is_good else None
-        save_arrays(self.folder / STATE, arrays, metadata, keep)
+        self.files.write_metrics(self.rows)
+        self.files.write_state(arrays, self.rows, self.seconds, self.best, keep=self.state_is_good)
         self.state_is_good = True
 
     def _draw(self) -> None:
-        if not is_installed("matplotlib"):
-            return
-        from shared.training.curves import plot_confusion, plot_curves
-
-        name, classes = self.recipe.name, self.batches.data.classes
         try:
-            plot_curves({self.framework: self.rows}, name, self.folder / CURVES)
-            if self.score is not None:
-                plot_confusion(self.score.confusion, classes, name, self.folder / CONFUSION)
+            draw_figures(self.folder, self.recipe.name, {self.framework: self.rows}, self.score, self.batches.data)
         except OSError:
             raise
         except Exception as error:  # a figure is not worth an epoch of training
             self.reporter.note(f"no figure: {error}")
         self._drawn = time.monotonic()
 
-    def _open_tensorboard(self) -> Any:
-        if not self.settings.tensorboard or not self.chief:
-            return None
-        from tensorboardX import SummaryWriter
-
-        return SummaryWriter(
-            str(check_own_folder(self.folder / TENSORBOARD)),
-            purge_step=self.step + 1 if self.step else None,
-            filename_suffix=f".{secrets.token_hex(4)}",  # a name that nobody can have given to something else before
-        )
-
-    def _log(self, row: Mapping[str, float]) -> None:
-        if self._writer is None:
-            return
-        self._writer.add_scalar("learning_rate", row["learning_rate"], int(row["step"]))
-        for split in ("validation", "test") if "test_loss" in row else ("train",):
-            for what in ("loss", "accuracy"):
-                if f"{split}_{what}" in row:
-                    self._writer.add_scalar(f"{what}/{split}", row[f"{split}_{what}"], int(row["step"]))
+    def _log(self, row: Row) -> None:
+        if self._events is not None:
+            self._events.log(row)

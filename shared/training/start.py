@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from shared.backends import BACKENDS, BOTH, check_installed, load_backend, names_of
+from shared.backends import BOTH, check_installed, load_part, names_of
 from shared.base.errors import InputError
 from shared.base.files import new_folders
 from shared.base.lock import only_one
 from shared.base.machine import keeping_memory
-from shared.base.versions import is_installed
+from shared.base.versions import is_installed, twins_command
 from shared.base.words import command_line
 from shared.data.dataset import Dataset, Progress
 from shared.networks.canonical import Arrays, fit
 from shared.networks.catalog import get_spec
 from shared.networks.table import weight_shapes
-from shared.training.batches import Batches
 from shared.training.folder import (
     CURVES,
     OF_A_START,
@@ -31,9 +29,9 @@ from shared.training.folder import (
     prepare_folder,
     remove_leftovers,
 )
-from shared.training.prepare import Result, _new_run, check_same_images, check_size, load
+from shared.training.prepare import Prepared, Result, prepare
 from shared.training.recipe import Recipe
-from shared.training.record import note_versions, read_about, write_about, write_missing_recipe
+from shared.training.record import check_same_images, note_versions, read_about, write_about, write_missing_recipe
 from shared.training.run import Reporter, Run
 from shared.training.settings import Settings
 from shared.training.state import restore
@@ -51,60 +49,59 @@ def train(
     weights: Arrays | None = None,
     reporter: Callable[[], Reporter] = Reporter,
     progress: Progress | None = None,
-    distributed: bool = False,
 ) -> Result:
     """Train by `recipe` in a new folder and return what came out.
 
     framework: "torch", "tf" or "both". output: a folder that is new or empty, by default the next free one in
     `runs`. data: instead of the recipe's. weights: canonical arrays to start from, instead of fresh ones.
-    distributed: this process is one of several that were started together, by torchrun or with `TF_CONFIG`, and
-    train one run; see `shared.distributed`. Raises `InputError` before training for anything that can be known then,
-    and `TrainingError` later.
+    Several processes that train one run call `shared.distributed.train` instead. Raises `InputError` before training
+    for anything that can be known then, and `TrainingError` later.
     """
     if not isinstance(recipe, Recipe):
         raise InputError(f"a Recipe is wanted, as get_recipe returns, not {recipe!r}")
     settings = settings or Settings()
-    if distributed:
-        from shared.distributed import start as together
-
-        return together.train(
-            recipe,
-            framework=framework,
-            output=output,
-            settings=settings,
-            data_dir=data_dir,
-            data=data,
-            weights=weights,
-            reporter=reporter,
-            progress=progress,
-        )
-    names = names_of(framework)
-    spec = get_spec(recipe.model)
+    names, network = names_of(framework), get_spec(recipe.model)
     _prepare_machine(names, settings, recipe)
     folder = new_folder(output, recipe.name, framework)
     with new_folders(folder):
-        prepare_folder(folder, bytes_needed(spec, len(names)))
+        prepare_folder(folder, bytes_needed(network, len(names)))
         with only_one(folder):
             check_empty(folder)  # once more: now nobody else can fill it
-            batches = Batches(data if data is not None else load(recipe, data_dir, progress), recipe)
-            runs = {name: _new_run(folder, framework, name, batches, settings, data_dir, reporter()) for name in names}
-            check_size(recipe, batches)
+            prepared = prepare(recipe, network, data=data, data_dir=data_dir, progress=progress)
+            prepared.check()
             if weights is not None:
-                fit(weight_shapes(runs[names[0]].spec), weights)
+                fit(weight_shapes(prepared.spec), weights)
             remove_leftovers(folder, OF_A_START)
-            result = Result(folder, names)
+            runs = _runs_in(folder, framework, prepared, settings, reporter)
             if framework == BOTH:  # for the folder around theirs
                 write_about(replace(runs[names[0]], folder=folder, framework=BOTH), command_line())
-            for name, run in runs.items():
-                run.folder.mkdir(parents=True, exist_ok=True)
-                write_about(run, command_line())
-                if weights is not None:
-                    run.restored = {f"weights/{key}": array for key, array in weights.items()}
-                result.runs[name] = run
-                if not _go(run, folder):
-                    break
-            _overlay(result)
+            return _train_all(folder, runs, weights)
+
+
+def _train_all(folder: Path, runs: Mapping[str, Run], weights: Arrays | None) -> Result:
+    """Train one run after the other, until one is stopped."""
+    result = Result(folder, tuple(runs))
+    for name, run in runs.items():
+        run.folder.mkdir(parents=True, exist_ok=True)
+        write_about(run, command_line())
+        if weights is not None:
+            run.restored = {f"weights/{key}": array for key, array in weights.items()}
+        result.runs[name] = run
+        if not _go(run, folder):
+            break
+    _overlay(result)
     return result
+
+
+def _runs_in(
+    folder: Path, framework: str, prepared: Prepared, settings: Settings, reporter: Callable[[], Reporter]
+) -> dict[str, Run]:
+    """Return the run of each twin; with both of them each has a folder of its own in `folder`."""
+    hint = twins_command("train", "--resume", folder)
+    return {
+        name: prepared.run(name, folder / name if framework == BOTH else folder, settings, reporter(), resume_hint=hint)
+        for name in names_of(framework)
+    }
 
 
 def open_runs(
@@ -124,15 +121,14 @@ def open_runs(
     folder = Path(folder)
     recipe, about, settings = read_about(folder)
     settings = replace(settings, **(changes or {}))
-    framework, data_dir = about["framework"], about.get("data_dir")
-    names = names_of(framework)
-    check_installed(*names)
-    batches = Batches(data if data is not None else load(recipe, data_dir, progress), recipe)
-    check_same_images(folder, batches, about)
-    runs = {}
-    for name in names:
-        runs[name] = _new_run(folder, framework, name, batches, settings, data_dir, reporter())
-        restore(runs[name])
+    framework = about["framework"]
+    check_installed(*names_of(framework))
+    prepared = prepare(recipe, get_spec(recipe.model), data=data, data_dir=about.get("data_dir"), progress=progress)
+    check_same_images(folder, prepared.batches, about)
+    prepared.check()
+    runs = _runs_in(folder, framework, prepared, settings, reporter)
+    for run in runs.values():
+        restore(run)
     return runs
 
 
@@ -143,18 +139,13 @@ def resume(
     progress: Progress | None = None,
     data: Dataset | None = None,
     changes: Mapping[str, Any] | None = None,
-    distributed: bool = False,
 ) -> Result:
     """Go on with the run in `folder` where its state was saved last, and return what came out.
 
-    `changes` are fields of its `Settings`, like another device. distributed: as in `train`.
+    `changes` are fields of its `Settings`, like another device.
 
     Raises `InputError` if there is no run, or if it is complete.
     """
-    if distributed:
-        from shared.distributed import start as together
-
-        return together.resume(folder, reporter=reporter, progress=progress, data=data, changes=changes)
     about = read_about(folder)[1]  # before a lock is put where no run is
     with only_one(Path(folder)):
         runs = open_runs(folder, reporter=reporter, progress=progress, data=data, changes=changes)
@@ -162,7 +153,6 @@ def resume(
         if result.complete:
             raise InputError(f"the run in {folder} is complete: all steps are done; start a new one")
         first = next(iter(runs.values()))
-        check_size(first.recipe, first.batches)
         _prepare_machine(result.frameworks, first.settings, first.recipe)
         prepare_folder(result.folder, bytes_needed(first.spec, len(runs)))
         remove_leftovers(result.folder)
@@ -182,24 +172,19 @@ def resume(
     return result
 
 
-def _trainer(framework: str) -> Any:
-    load_backend(framework)  # which says in words what is wrong if it does not import
-    return importlib.import_module(f"{BACKENDS[framework][0]}.train")
-
-
 def _prepare_machine(names: Iterable[str], settings: Settings, recipe: Recipe) -> None:
     """Raise `InputError`, before anything is written, if the machine has not got what the settings ask for."""
     check_installed(*names)
     if settings.tensorboard:
         check_tensorboard()
     for name in names:
-        _trainer(name).prepare_machine(settings, recipe.precision)
+        load_part(name, "train").prepare_machine(settings, recipe.precision)
 
 
 def _go(run: Run, locked: Path) -> bool:
     """Train; return whether the run is complete and nobody asked to stop. The folder `locked` is ours already."""
     with contextlib.nullcontext() if run.folder == locked else only_one(run.folder), keeping_memory(), run:
-        _trainer(run.framework).train(run)
+        load_part(run.framework, "train").train(run)
     return run.complete and not run.stop_requested
 
 

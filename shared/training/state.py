@@ -18,7 +18,6 @@ from shared.training.metrics import METRICS, bad_metrics, metrics_text, read_met
 from shared.training.run import Run
 from shared.training.settings import MOST_THREADS
 
-STATE_FORMAT = "resnet-twins state, version 2"  # version 1 had no hash
 #: What an optimiser remembers of each weight, by PyTorch's names.
 MEMORY = {"sgd": ("momentum_buffer",), "adam": ("exp_avg", "exp_avg_sq"), "adamw": ("exp_avg", "exp_avg_sq")}
 #: What a state holds besides arrays as large as the weights, each one number: name -> least and most.

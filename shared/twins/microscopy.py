@@ -196,7 +196,7 @@ def examine(
     `torch_inputs` are images (N, C, H, W), `keras_inputs` (N, H, W, C); `labels`, class numbers (N,), add the
     gradients. Layers are matched by the names of `spec`'s table. Without `training` the models are looked at
     as they stand: a PyTorch model, or a single BatchNorm, that was left in training mode shows. One pass is
-    compared: what a training step writes into the running statistics is not (`shared.verify` does that). Keras
+    compared: what a training step writes into the running statistics is not (`verification` does that). Keras
     computes on `device`; a PyTorch model where it is.
     Raises `InputError` if the inputs do not fit the models or a model cannot be run.
     """
@@ -283,7 +283,7 @@ def _run(backend: Backend, model: Any, inputs: Array, labels: Array | None, trai
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"the {backend.TITLE} model cannot be run ({reason}); look at its strides and channels, or compare its "
-            "layers with shared.compare.compare_models"
+            "layers with shared.twins.comparison.compare_models"
         ) from error
 
 

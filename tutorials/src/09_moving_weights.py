@@ -45,13 +45,11 @@ import torch
 import resnet_tf  # brings Keras, without TensorFlow's messages at the start
 import resnet_torch
 import keras
-from shared.data.load import load_data
-from shared.data.places import data_folders
-from shared.twins.evaluation import evaluate
-from shared.twins.microscopy import examine
-from shared.base.figures import BLUE, GREEN, GREY, ORANGE
-from shared.checkpoints.shipped import read_trained
-from shared.networks.canonical import recognise
+from shared.data import data_folders, load_data
+from shared.twins import evaluate, examine
+from shared.base import BLUE, GREEN, GREY, ORANGE
+from shared.checkpoints import read_trained
+from shared.networks import recognise
 
 folder = Path(tempfile.mkdtemp())  # for the files of this tutorial
 
@@ -584,7 +582,7 @@ else:
 # 3. **Names.** Write a function that turns `conv3_block2_1_conv/kernel` (from `keras.applications`)
 #    into `layer2.1.conv1.weight`, also for `conv1_bn`, for the shortcut (number 0) and for
 #    `predictions`. Check it on all names of the ResNet-50.
-# 4. **A hidden fault.** `from shared.faults import plant_fault`, then `secret = plant_fault(model,
+# 4. **A hidden fault.** `from shared.twins import plant_fault`, then `secret = plant_fault(model,
 #    seed=16)` spoils one layer of a trained Keras model, and `secret` holds the answer: do not
 #    print it. Find the layer by your own comparison, and what was done to it by looking at its
 #    arrays. Then ask `examine`, and print the secret. Other seeds are other faults.

@@ -19,8 +19,7 @@ from pathlib import Path, PurePosixPath
 import matplotlib.pyplot as plt
 import numpy as np
 
-from shared.training.recipe import Recipe, read_recipe
-from shared.training.metrics import read_metrics
+from shared.training import Recipe, read_metrics, read_recipe
 
 # %% [markdown]
 # An **ablation** takes one part away and looks what is missing. You choose one part of the training
@@ -51,7 +50,7 @@ from shared.training.metrics import read_metrics
 # | Do the pixels need a mean of 0? | `normalize` | "mean-std" | "zero-one" |
 # | Do shortcuts help at 20 layers? | `model` | "resnet20_cifar" | "plain20_cifar" |
 #
-# The list is not complete: `shared/recipe.py` names all fields, and `resnet-twins models` all
+# The list is not complete: `shared/training/recipe.py` names all fields, and `resnet-twins models` all
 # networks. Five rules:
 #
 # - What both arms need must be the same in both arms. Momentum 0 does not go with Nesterov, so an
@@ -73,7 +72,7 @@ assert isinstance(choice, dict) and set(choice) == {"name", "with", "without"}, 
     'choice must be a dict with the three keys "name", "with" and "without".'
 )
 assert choice["name"] in {field.name for field in fields(Recipe)}, (
-    f"{choice['name']!r} is no field of a recipe. `shared/recipe.py` names them all."
+    f"{choice['name']!r} is no field of a recipe. `shared/training/recipe.py` names them all."
 )
 assert choice["name"] not in ("seed", "data", "epochs", "steps", "name", "about"), (
     f"{choice['name']} is no design choice: read the rules above."
@@ -83,10 +82,10 @@ assert choice["with"] != choice["without"], "Both arms have the same value."
 ### BEGIN HIDDEN TESTS
 from dataclasses import asdict, fields
 
-from shared.networks.catalog import get_spec
+from shared.networks import get_spec
 from shared.classroom.exam import exam
-from shared.base.errors import InputError
-from shared.training.recipe import Recipe
+from shared.base import InputError
+from shared.training import Recipe
 
 NO_CHOICE = {"seed", "data", "epochs", "steps", "name", "about", "label_smoothing"}
 
@@ -172,8 +171,7 @@ exam.score()
 # Then the same with `--seed 1` and `trained/with-1`, and so on. Or all at once in Python. (Take one of
 # the two ways for all runs: a run that is started in another way can end a little differently.)
 #
-#     from shared.recipe import get_recipe
-#     from shared.training import train
+#     from shared.training import get_recipe, train
 #
 #     for seed in (0, 1, 2):
 #         for arm, value in (("with", 0.1), ("without", 0.0)):
@@ -307,7 +305,7 @@ import tomllib
 from pathlib import PurePosixPath
 from types import SimpleNamespace
 
-from shared.training.metrics import COLUMNS
+from shared.training import COLUMNS
 
 MOST = 3_000_000  # characters of one file
 CACHE = {}
