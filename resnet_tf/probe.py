@@ -10,10 +10,11 @@ import keras
 import numpy as np
 
 from resnet_tf.layers import deep_graphs
-from resnet_tf.weights import canonical_variables, check_model, to_canonical, torch_name
+from resnet_tf.weights import canonical_variables, check_model, torch_name
 from shared.backends import Trace, check_device
 from shared.base.checks import check_images, check_labels, check_rate, check_trainable
 from shared.base.errors import InputError
+from shared.networks.canonical import from_keras_layout
 
 
 def _check(model: keras.Model, inputs: np.ndarray) -> np.ndarray:
@@ -104,7 +105,7 @@ def trace(
         activations={name: _channels_first(outputs[name]) for name in watched},
         activation_gradients={name: _channels_first(by_activation[name]) for name in watched},
         parameter_gradients={
-            name: to_canonical(_numpy(by_variable[name]), axes) for name, (_, axes) in variables.items()
+            name: from_keras_layout(_numpy(by_variable[name]), axes) for name, (_, axes) in variables.items()
         },
     )
 

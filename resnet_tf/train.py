@@ -13,9 +13,10 @@ from resnet_tf.factory import create_model
 from resnet_tf.layers import dtype_scope, freeze_norms
 from resnet_tf.optimizers import make_optimizer
 from resnet_tf.probe import available_devices
-from resnet_tf.weights import canonical_variables, get_weights, set_weights, to_canonical
+from resnet_tf.weights import canonical_variables, get_weights, set_weights
 from shared.backends import check_device
 from shared.base.errors import InputError
+from shared.networks.canonical import from_keras_layout
 from shared.training.batches import Batches
 from shared.training.recipe import Recipe
 from shared.training.run import Run
@@ -161,7 +162,7 @@ def get_state(model: keras.Model) -> dict[str, np.ndarray]:
     optimizer, scaler = _optimizers(model)
     for name, (variable, axes) in _trainable(model).items():
         for key in optimizer.memory:
-            arrays[f"{key}/{name}"] = to_canonical(_numpy(optimizer.remembered(key, variable)), axes)
+            arrays[f"{key}/{name}"] = from_keras_layout(_numpy(optimizer.remembered(key, variable)), axes)
     arrays["optimizer_steps"] = np.asarray(_numpy(optimizer.iterations), np.int64)
     if scaler is not None:
         arrays["scaler/scale"] = _numpy(scaler.dynamic_scale)

@@ -14,20 +14,8 @@ from shared.base.errors import InputError, UnwritableError, WeightsError
 from shared.base.files import replacing
 from shared.checkpoints.foreign import read_weights, spec_of
 from shared.checkpoints.ours import write_safetensors
-from shared.networks.canonical import Arrays, LoadReport, fit
+from shared.networks.canonical import KERAS_LAYOUTS, Arrays, LoadReport, fit, from_keras_layout
 from shared.networks.table import layer_table
-
-#: Keras variable -> (canonical suffix, axes to put a canonical array into Keras' layout).
-VARIABLES = {
-    ("Conv2D", "kernel"): ("weight", (2, 3, 1, 0)),  # (out, in, h, w) -> (h, w, in, out)
-    ("Conv2D", "bias"): ("bias", (0,)),
-    ("Dense", "kernel"): ("weight", (1, 0)),  # (out, in) -> (in, out)
-    ("Dense", "bias"): ("bias", (0,)),
-    ("BatchNormalization", "gamma"): ("weight", (0,)),
-    ("BatchNormalization", "beta"): ("bias", (0,)),
-    ("BatchNormalization", "moving_mean"): ("running_mean", (0,)),
-    ("BatchNormalization", "moving_variance"): ("running_var", (0,)),
-}
 
 
 def torch_name(model: keras.Model, name: str) -> str:
@@ -50,27 +38,22 @@ def canonical_variables(model: keras.Model) -> dict[str, tuple[keras.Variable, t
     found = {}
     for layer in model.layers:
         for variable in layer.weights:
-            keys = [(parent.__name__, variable.name) for parent in type(layer).__mro__]
-            known = [VARIABLES[key] for key in keys if key in VARIABLES]
+            layouts = (KERAS_LAYOUTS.get(parent.__name__, {}) for parent in type(layer).__mro__)
+            known = [layout[variable.name] for layout in layouts if variable.name in layout]
             if not known:
                 raise WeightsError(
-                    f"layer {layer.name} is a {keys[0][0]} with a {keys[0][1]}: no ResNet of ours has one"
+                    f"layer {layer.name} is a {type(layer).__name__} with a {variable.name}: no ResNet of ours has one"
                 )
             suffix, axes = known[0]
             found[f"{torch_name(model, layer.name)}.{suffix}"] = (variable, axes)
     return found
 
 
-def to_canonical(value: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-    """Undo the transposition by `axes`: from Keras' layout to the canonical one."""
-    return np.transpose(value, np.argsort(axes))
-
-
 def get_weights(model: keras.Model) -> Arrays:
     """Return copies of the model's weights, named and laid out as in PyTorch's `state_dict()`."""
     return {
         # Copied as a tensor first: NumPy warns when it copies a TensorFlow variable.
-        name: np.array(to_canonical(keras.ops.convert_to_numpy(keras.ops.copy(variable)), axes))
+        name: np.array(from_keras_layout(keras.ops.convert_to_numpy(keras.ops.copy(variable)), axes))
         for name, (variable, axes) in canonical_variables(model).items()
     }
 

@@ -24,12 +24,13 @@ from typing import Any
 
 import numpy as np
 
-from shared.checkpoints.foreign import KERAS_VARIABLES
+from shared.checkpoints.foreign import KERAS_KINDS
 from shared.checkpoints.ours import HASH, fingerprint, read_arrays, write_safetensors
 from shared.classroom.form import release_folders
 from shared.classroom.grading import Mark, Verdict
 from shared.classroom.sandbox import wire
 from shared.data.inputs import Inputs
+from shared.networks.canonical import KERAS_LAYOUTS
 from shared.networks.catalog import SPECS
 from shared.networks.initial import initial_weights
 from shared.networks.table import layer_table
@@ -69,13 +70,6 @@ AS_IT_IS, ODD_NAME, HUGE, NO_FILE = 10, 30, 8, 15
 HUGE_SIZE = 6_000_000_000
 SAFETENSORS_NAMES = {"float32": "F32", "float64": "F64", "float16": "F16", "int64": "I64", "int32": "I32"}
 SAFETENSORS_NAMES |= {"uint8": "U8", "bool": "BOOL", "int8": "I8", "uint64": "U64"}
-
-
-#: Kind of layer and canonical name of an array -> what Keras 2 called it.
-KERAS2_NAMES = {("conv2d", "weight"): "kernel", ("dense", "weight"): "kernel", ("dense", "bias"): "bias"}
-KERAS2_NAMES |= {("batch_normalization", "weight"): "gamma", ("batch_normalization", "bias"): "beta"}
-KERAS2_NAMES |= {("batch_normalization", "running_mean"): "moving_mean"}
-KERAS2_NAMES |= {("batch_normalization", "running_var"): "moving_variance"}
 
 
 class Stop(Reporter):
@@ -301,9 +295,9 @@ def keras_bytes(suffix: str) -> bytes:
             counts[kind] = number + 1
             group = file.create_group(f"layers/{kind}_{number}/vars" if number else f"layers/{kind}/vars")
             group.attrs["name"] = row.name
-            for place, (key, axes) in enumerate(KERAS_VARIABLES.get(kind, ())):
+            for place, (key, axes) in enumerate(KERAS_LAYOUTS.get(KERAS_KINDS.get(kind, ""), {}).values()):
                 if key in row.weights:
-                    group[str(place)] = np.transpose(arrays[f"{row.name}.{key}"], np.argsort(axes))
+                    group[str(place)] = np.transpose(arrays[f"{row.name}.{key}"], axes)
     if suffix != ".keras":
         return whole.getvalue()
     config = {"module": "keras", "class_name": "Functional", "config": {"name": TINY.name, "layers": []}}
@@ -330,10 +324,10 @@ def keras2_bytes() -> bytes:
             kind = {"conv": "conv2d", "batch_norm": "batch_normalization", "linear": "dense"}[row.kind]
             group = file.create_group(row.name)
             names = []
-            for key, axes in KERAS_VARIABLES[kind]:
+            for name, (key, axes) in KERAS_LAYOUTS[KERAS_KINDS[kind]].items():
                 if key in row.weights:
-                    names.append(f"{row.name}/{KERAS2_NAMES[kind, key]}:0".encode())
-                    group[names[-1]] = np.transpose(arrays[f"{row.name}.{key}"], np.argsort(axes))
+                    names.append(f"{row.name}/{name}:0".encode())
+                    group[names[-1]] = np.transpose(arrays[f"{row.name}.{key}"], axes)
             group.attrs["weight_names"] = names
     return whole.getvalue()
 

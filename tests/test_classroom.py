@@ -18,6 +18,7 @@ pytest.importorskip("jupytext", reason="jupytext is not installed")
 
 from shared.base.errors import InputError
 from shared.classroom import course as courses
+from shared.classroom import grade_class
 from shared.classroom.course import Course
 from shared.classroom.exam import Exam, StudentError, WrongAnswerError
 from shared.classroom.folders import remove_tree
@@ -324,7 +325,7 @@ def test_a_hidden_test_that_gives_no_score_leaves_the_mark_to_a_person(tiny):
     path.write_text(text.replace("exam.score()\n### END", "### END", 1), encoding="utf-8")
     courses.release(tiny)
     hand_in(tiny, "ann")
-    courses.grade(tiny, jobs=1)
+    grade_class.grade(tiny, jobs=1)
     row = report_row(tiny)
     assert row["add_up"] == "", "marks for a cell that gave no score"
     assert row["ends"] == "3"
@@ -381,7 +382,7 @@ def test_html_and_scripts_of_students_do_not_reach_the_teachers_browser():
 def test_scripts_in_written_answers_do_not_run_on_anybodys_page(released):
     text = "Because <script>alert(1)</script><img src=x onerror=alert(2)> 1 < 2 and **so on**."
     hand_in(released, "ann", {"why": text})
-    courses.grade(released, jobs=1)
+    grade_class.grade(released, jobs=1)
     ((page,), _) = write_feedback(released, None)
     cells = read_notebook(released.folder / "autograded" / "ann" / TINY / f"{TINY}.ipynb")["cells"]
     answer = next(cell["source"] for cell in cells if identity(cell) == "why")
@@ -410,7 +411,7 @@ def test_without_bubblewrap_grading_goes_on_and_says_so(released, monkeypatch):
     sandbox.why_not.cache_clear()
     try:
         hand_in(released, "ann")
-        (verdict,) = courses.grade(released, jobs=1)
+        (verdict,) = grade_class.grade(released, jobs=1)
         assert "bubblewrap is missing" in sandbox.why_not()
     finally:
         monkeypatch.undo()
@@ -474,7 +475,7 @@ def test_names_of_people_and_of_learning_platforms_are_graded_as_they_are(releas
     students = ["José", "x+y", "O'Neil", "dot.name", "b c", "paren (2)", "-dash", "{x}", "a,b", "a;b"]
     for student in students:
         hand_in(released, student)
-    courses.grade(released, jobs=2)
+    grade_class.grade(released, jobs=2)
     table, _ = write_report(released, None, released.folder / "report")
     rows = rows_of(table)
     assert rows.keys() == {"'-dash" if student == "-dash" else student for student in students}
@@ -485,12 +486,12 @@ def test_names_of_people_and_of_learning_platforms_are_graded_as_they_are(releas
 
 def test_what_was_graded_is_not_run_again_until_it_changes(released):
     path = hand_in(released, "ann")
-    first = courses.grade(released, jobs=1)[0]
+    first = grade_class.grade(released, jobs=1)[0]
     stamp = released.verdict_path(TINY, "ann").stat().st_mtime_ns
-    courses.grade(released, jobs=1)
+    grade_class.grade(released, jobs=1)
     assert released.verdict_path(TINY, "ann").stat().st_mtime_ns == stamp
     path.write_text(path.read_text(encoding="utf-8").replace("float(sum(numbers))", "0.0"), encoding="utf-8")
-    second = courses.grade(released, jobs=1)[0]
+    second = grade_class.grade(released, jobs=1)[0]
     assert [mark.score for mark in first.marks[:1] + second.marks[:1]] == [2, 0]
 
 
@@ -498,11 +499,11 @@ def test_a_mark_given_by_a_person_survives_grading_again(released):
     from shared.classroom.course import nbgrader_api
 
     hand_in(released, "ann")
-    courses.grade(released, jobs=1)
+    grade_class.grade(released, jobs=1)
     with nbgrader_api(released) as api, api.gradebook as gradebook:
         gradebook.find_grade("why", TINY, TINY, "ann").manual_score = 3.0
         gradebook.db.commit()
-    courses.grade(released, jobs=1, again=True)
+    grade_class.grade(released, jobs=1, again=True)
     row = report_row(released)
     assert (row["why"], row["total"]) == ("3", "9")
 
@@ -542,7 +543,7 @@ def test_nbgraders_own_command_grades_in_the_same_way(released):
 def test_a_file_that_is_no_notebook_gets_no_points_and_a_line_in_the_report(released, text):
     path = hand_in(released, "ann")
     path.write_text(text, encoding="utf-8")
-    verdict = verdict_on(released, TINY, "ann")
+    verdict = grade_class.verdict_on(released, TINY, "ann")
     assert len(verdict.failed) == 1
     assert "a0_tiny.ipynb is not a notebook that can be read" in verdict.failed[0]
     assert [mark.score for mark in verdict.marks] == [0, 0, 0, None]
@@ -554,7 +555,7 @@ def test_half_characters_and_odd_metadata_do_not_stop_the_grading(released):
     notebook["cells"].append({"cell_type": "code", "metadata": {"nbgrader": 3}, "source": "print('\ud800')"})
     notebook["cells"].append({"cell_type": "markdown", "metadata": {"nbgrader": {"grade_id": []}}, "source": "x"})
     path.write_text(json.dumps(notebook), encoding="utf-8")
-    courses.grade(released, jobs=1)
+    grade_class.grade(released, jobs=1)
     row = report_row(released)
     assert row["total"] == "6"
     assert (released.folder / "autograded" / "ann" / TINY / f"{TINY}.ipynb").exists()
@@ -563,7 +564,7 @@ def test_half_characters_and_odd_metadata_do_not_stop_the_grading(released):
 def test_a_notebook_under_another_name_is_graded_and_mentioned(released):
     path = hand_in(released, "ann")
     path.rename(path.with_name("a0_tiny (2).ipynb"))
-    (verdict,) = courses.grade(released, jobs=1)
+    (verdict,) = grade_class.grade(released, jobs=1)
     assert sum(mark.score or 0 for mark in verdict.marks) == 6
     assert any("a0_tiny (2).ipynb" in reason for reason in verdict.look)
 
@@ -642,7 +643,7 @@ def test_notebooks_in_the_wrong_place_are_named_and_make_no_students(released, t
         shutil.copyfile(path, submitted / name)
     assert released.students() == ["ann", "ina", "karl", "nils"]
     told: list[str] = []
-    courses.grade(released, jobs=1, report=told.append)
+    grade_class.grade(released, jobs=1, report=told.append)
     told = [line for line in told if line.startswith("not graded")]
     _, page = write_report(released, None, tmp_path / "report")
     shown = page.read_text(encoding="utf-8")
@@ -658,16 +659,16 @@ def test_when_all_lies_in_the_wrong_place_the_error_says_where(released):
     path.parent.mkdir(parents=True)
     path.write_text("{}", encoding="utf-8")
     with pytest.raises(InputError, match=r"nothing was handed in: .*; but submitted.ann.work\.ipynb is not where"):
-        courses.grade(released, jobs=1)
+        grade_class.grade(released, jobs=1)
 
 
 def test_what_was_never_released_in_this_course_is_not_graded(released):
     hand_in(released, "ann")
     (released.folder / "gradebook.db").unlink()  # as after copying a course whose release/ is built already
     with pytest.raises(InputError, match=r"a0_tiny: not released in this course yet; run resnet-twins classroom rel"):
-        courses.grade(released, jobs=1)
+        grade_class.grade(released, jobs=1)
     courses.release(released)
-    (verdict,) = courses.grade(released, jobs=1)
+    (verdict,) = grade_class.grade(released, jobs=1)
     assert verdict.failed == []
 
 
@@ -678,13 +679,13 @@ def test_marks_that_could_not_be_entered_are_entered_the_next_time(released):
     base = sqlite3.connect(released.folder / "gradebook.db")
     base.execute("create trigger full before insert on submitted_assignment begin select raise(abort, 'no room'); end")
     base.commit()
-    (verdict,) = courses.grade(released, jobs=1)
+    (verdict,) = grade_class.grade(released, jobs=1)
     assert "nbgrader could not enter the marks: " in verdict.failed[0]
     assert "no room" in verdict.failed[0]
     base.execute("drop trigger full")
     base.commit()
     base.close()
-    (verdict,) = courses.grade(released, jobs=1)
+    (verdict,) = grade_class.grade(released, jobs=1)
     assert verdict.failed == []
     table, _ = write_report(released, None, released.folder / "report")
     assert "a0_tiny,ann,2,3,1,,6,10,written" in table.read_text(encoding="utf-8")
@@ -707,11 +708,11 @@ def test_a_released_assignment_that_changes_is_mentioned_once_there_are_submissi
 
 def test_the_report_says_when_marks_are_not_of_what_lies_there_now(released):
     path = hand_in(released, "ann")
-    courses.grade(released, jobs=1)
+    grade_class.grade(released, jobs=1)
     assert report_row(released)["flags"] == "written"
     path.write_text(path.read_text(encoding="utf-8").replace("float(sum(numbers))", "0.0"), encoding="utf-8")
     assert "has changed since; grade again" in report_row(released)["notes"]
-    courses.grade(released, jobs=1)
+    grade_class.grade(released, jobs=1)
     assert report_row(released)["flags"] == "written"
     path.unlink()
     path.parent.rmdir()
@@ -733,17 +734,17 @@ def test_a_persons_mark_stands_for_its_answer_and_is_asked_for_again_when_that_c
             gradebook.db.commit()
 
     path = hand_in(released, "ann", {"why": "Because it is so."})
-    courses.grade(released, jobs=1)
+    grade_class.grade(released, jobs=1)
     mark(3.0)
     path.write_text(path.read_text(encoding="utf-8").replace("float(sum(numbers))", "0.0"), encoding="utf-8")
-    courses.grade(released, jobs=1)  # other answers have changed, this one has not
+    grade_class.grade(released, jobs=1)  # other answers have changed, this one has not
     assert (report_row(released)["why"], report_row(released)["flags"]) == ("3", "")
     path.write_text(path.read_text(encoding="utf-8").replace("Because it is so.", "I do not know."), encoding="utf-8")
-    courses.grade(released, jobs=1)
-    courses.grade(released, jobs=1)  # grading twice must not make it look right
+    grade_class.grade(released, jobs=1)
+    grade_class.grade(released, jobs=1)  # grading twice must not make it look right
     assert "why: marked before; is the mark still right for this answer?" in report_row(released)["notes"]
     mark(0.0)
-    courses.grade(released, jobs=1)
+    grade_class.grade(released, jobs=1)
     assert (report_row(released)["why"], report_row(released)["flags"]) == ("0", "")
 
 
@@ -756,13 +757,13 @@ def test_a_mark_that_a_person_gave_in_place_of_a_test_is_asked_for_again_after_e
     path.write_text(text.replace("exam.score()\n### END", "### END", 1), encoding="utf-8")  # it gives no score
     courses.release(tiny)
     path = hand_in(tiny, "ann")
-    courses.grade(tiny, jobs=1)
+    grade_class.grade(tiny, jobs=1)
     with nbgrader_api(tiny) as api, api.gradebook as gradebook:
         grade = gradebook.find_grade("test_add_up", TINY, TINY, "ann")
         grade.manual_score, grade.needs_manual_grade = 2.0, False
         gradebook.db.commit()
     path.write_text(path.read_text(encoding="utf-8").replace("float(sum(numbers))", "0.0"), encoding="utf-8")
-    courses.grade(tiny, jobs=1)
+    grade_class.grade(tiny, jobs=1)
     assert "test_add_up: marked before" in report_row(tiny)["notes"]
 
 
@@ -778,7 +779,7 @@ def test_a_copy_as_browsers_name_it_is_found_among_other_notebooks(released):
     path = hand_in(released, "ann")
     path.rename(path.with_name(f"{TINY} (1).ipynb"))
     path.with_name("draft.ipynb").write_text("{}", encoding="utf-8")
-    (verdict,) = courses.grade(released, jobs=1)
+    (verdict,) = grade_class.grade(released, jobs=1)
     assert sum(mark.score or 0 for mark in verdict.marks) == 6
     assert verdict.look == [f"the notebook is called {TINY} (1).ipynb"]
 
@@ -828,7 +829,7 @@ def run_program(name: str, *arguments: Path) -> None:
 
 def test_the_program_for_gradescope_translates_a_verdict(released, tmp_path):
     hand_in(released, "ann", {"add_up": "def add_up(numbers):\n    return float(sum(numbers[:3]))"})
-    courses.grade(released, jobs=1)
+    grade_class.grade(released, jobs=1)
     run_program("Gradescope", released.verdict_path(TINY, "ann"), tmp_path / "results.json")
     tests = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))["tests"]
     visible_ones = [test for test in tests if test["visibility"] == "visible"]

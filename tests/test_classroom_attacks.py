@@ -21,6 +21,7 @@ pytest.importorskip("pebble", reason="pebble is not installed")
 
 from shared.base.errors import InputError
 from shared.classroom import course as courses
+from shared.classroom import grade_class
 from shared.classroom.course import Course
 from shared.classroom.folders import DEEPEST, list_files, remove_abandoned, remove_tree, size_of
 from shared.classroom.grading import Verdict
@@ -277,8 +278,8 @@ def test_whatever_goes_wrong_in_a_submission_is_its_verdict(released, monkeypatc
         raise error
 
     hand_in(released, "ann")
-    monkeypatch.setattr(courses.grading, "grade", fails)
-    verdict = verdict_on(released, TINY, "ann")
+    monkeypatch.setattr(grade_class.grading, "grade", fails)
+    verdict = grade_class.verdict_on(released, TINY, "ann")
     assert verdict.failed[0].startswith(f"the grader failed: {type(error).__name__}")
     assert all(mark.score is None for mark in verdict.marks)
     assert verdict.digest == "", "it must be graded again the next time"
@@ -291,7 +292,7 @@ def test_odd_names_of_students_wait_for_a_person_and_the_others_are_graded(relea
     for student in odd:
         hand_in(released, student)
     told: list[str] = []
-    verdicts = {verdict.student: verdict for verdict in courses.grade(released, jobs=2, report=told.append)}
+    verdicts = {verdict.student: verdict for verdict in grade_class.grade(released, jobs=2, report=told.append)}
     assert verdicts["ann"].entered
     for student in odd:
         assert "rename the folder" in verdicts[student].failed[0]
@@ -323,7 +324,7 @@ def test_a_link_gives_no_marks_wherever_it_lies(released, where):
             mine.hardlink_to(source)
         else:
             mine.symlink_to(path if where == "notebook" else source)
-    courses.grade(released, jobs=2)
+    grade_class.grade(released, jobs=2)
     verdicts = {student: released.read_verdict(TINY, student) for student in ("ann", "bob")}
     assert "link" in verdicts["bob"].failed[0]
     assert sum(mark.score or 0 for mark in verdicts["bob"].marks) == 0
@@ -349,7 +350,7 @@ def test_what_was_killed_goes_on_with_all_marks_that_were_known(released):
         process.send_signal(signal.SIGKILL)
         process.communicate()
     stamp = released.verdict_path(TINY, "ann").stat().st_mtime_ns
-    verdicts = courses.grade(released, jobs=2)
+    verdicts = grade_class.grade(released, jobs=2)
     assert [verdict.entered for verdict in verdicts] == [True] * 3
     assert released.verdict_path(TINY, "ann").stat().st_mtime_ns == stamp, "what was known was graded again"
     rows = rows_of(write_report(released, None, released.folder / "report")[0])
@@ -377,7 +378,7 @@ def test_marks_are_entered_as_soon_as_they_are_known(released):
     hand_in(released, "eve")
     seen = []
     for_each = lambda line: seen.append(report_rows(released))  # noqa: E731
-    courses.grade(released, jobs=1, report=for_each)
+    grade_class.grade(released, jobs=1, report=for_each)
     assert [len(rows) for rows in seen] == [1, 2]
 
 
@@ -400,7 +401,7 @@ def test_lines_that_begin_hidden_tests_cost_no_more_than_other_lines():
 
 def test_a_page_is_written_for_who_writes_the_marks_of_hidden_tests(released):
     hand_in(released, "ann", {"add_up": "def add_up(numbers):\n### BEGIN HIDDEN TESTS\n    return float(sum(numbers))"})
-    (verdict,) = courses.grade(released, jobs=1)
+    (verdict,) = grade_class.grade(released, jobs=1)
     assert sum(mark.score or 0 for mark in verdict.marks) == 6
     ((page,), failed) = write_feedback(released, None)
     assert failed == []
@@ -511,7 +512,7 @@ def test_what_is_no_picture_is_not_shown_as_one(picture):
 )
 def test_a_verdict_that_is_none_is_made_anew(released, field, value):
     hand_in(released, "ann")
-    (verdict,) = courses.grade(released, jobs=1)
+    (verdict,) = grade_class.grade(released, jobs=1)
     path = released.verdict_path(TINY, "ann")
     assert Verdict.from_json(path.read_text(encoding="utf-8")) == verdict
     path.write_text(json.dumps(json.loads(verdict.to_json()) | {field: value}), encoding="utf-8")
@@ -534,7 +535,7 @@ def test_a_table_with_every_flag_is_read_by_pythons_own_reader(released):
     folder = released.submission(TINY, "=1+1")
     for number in range(600):
         (folder / f"@{number}").symlink_to("nowhere")
-    courses.grade(released, jobs=1)
+    grade_class.grade(released, jobs=1)
     table, page = write_report(released, None, released.folder / "report")
     (row,) = csv.DictReader(io.StringIO(table.read_text(encoding="utf-8")))
     assert row["student"] == "'=1+1"
@@ -550,7 +551,7 @@ def test_students_cannot_say_when_they_handed_in_but_the_course_can(released):
         hand_in(released, student)
         (released.submission(TINY, student) / "timestamp.txt").write_text("2001-01-01 00:00:00 UTC")
     (released.folder / "times.csv").write_text(f"id,assignment,time\nbob,{TINY},2026-11-27 18:30:00 UTC\n")
-    verdicts = courses.grade(released, jobs=2)
+    verdicts = grade_class.grade(released, jobs=2)
     assert all("timestamp.txt was handed in" in " ".join(verdict.look) for verdict in verdicts)
     with nbgrader_api(released) as api, api.gradebook as gradebook:
         times = [gradebook.find_submission(TINY, student).timestamp for student in ("ann", "bob")]
@@ -558,7 +559,7 @@ def test_students_cannot_say_when_they_handed_in_but_the_course_can(released):
     assert str(times[1]) == "2026-11-27 18:30:00"
     (released.folder / "times.csv").write_text(f"id,assignment,time\nbob,{TINY},yesterday-ish\n")
     with pytest.raises(InputError, match=r"times\.csv: 'yesterday-ish' of bob is no time"):
-        courses.grade(released, jobs=1)
+        grade_class.grade(released, jobs=1)
 
 
 # --- what the hidden tests ask
@@ -570,7 +571,7 @@ def test_questions_are_drawn_anew_for_every_grading_and_every_student(released):
         hand_in(released, student, wrong)
 
     def reasons() -> list[str]:
-        verdicts = courses.grade(released, jobs=2, again=True)
+        verdicts = grade_class.grade(released, jobs=2, again=True)
         return [mark.parts[0]["reason"] for verdict in verdicts for mark in verdict.marks if mark.task == "test_ends"]
 
     found = [*reasons(), *reasons()]
@@ -581,7 +582,7 @@ def test_a_table_of_what_was_asked_before_gives_no_points(released):
     known = asked_before(read_notebook(released.source(TINY)), "ends")
     assert len(known) == 3
     hand_in(released, "bob", {"ends": f"known = {known}\ndef ends(*numbers):\n    return known[repr(list(numbers))]"})
-    (verdict,) = courses.grade(released, jobs=1)
+    (verdict,) = grade_class.grade(released, jobs=1)
     assert [mark.score for mark in verdict.marks] == [2, 0, 1, None]
 
 
@@ -604,7 +605,7 @@ def test_what_was_asked_does_not_reach_the_students_page(released, code):
     last = "print('SEEN', [s for s in seen if s != (1, 2, 3) and (not isinstance(s, str) or 'question' in s)])"
     notebook["cells"].append({"cell_type": "code", "metadata": {}, "source": last, "outputs": []})
     path.write_text(json.dumps(notebook), encoding="utf-8")
-    (verdict,) = courses.grade(released, jobs=1)
+    (verdict,) = grade_class.grade(released, jobs=1)
     assert sum(mark.score or 0 for mark in verdict.marks) == 6
     shown = [output.get("text", "") for cell in verdict.cells for output in cell.get("outputs", [])]
     assert "SEEN []\n" in shown
@@ -616,7 +617,7 @@ def test_what_was_asked_does_not_reach_the_students_page(released, code):
 def test_how_a_process_ended_when_it_was_asked_is_not_on_the_students_page(released):
     code = "import os\ndef add_up(numbers):\n    if len(numbers) > 2:\n        os._exit(77)\n"
     hand_in(released, "ann", {"add_up": code + "    return float(sum(numbers))"})
-    (verdict,) = courses.grade(released, jobs=1)
+    (verdict,) = grade_class.grade(released, jobs=1)
     assert any("exit code 77" in line for line in verdict.failed)
     assert "77" not in json.dumps(find({"cells": verdict.cells}, "test_add_up")["outputs"])
 
@@ -647,7 +648,7 @@ def test_files_named_like_modules_do_no_harm_and_are_named(released):
     (folder / "inspect").mkdir()
     (folder / "inspect" / "__init__.py").write_text("raise RuntimeError('taken for another')\n", encoding="utf-8")
     (folder / "helper.py").write_text("value = 7\n", encoding="utf-8")
-    (verdict,) = courses.grade(released, jobs=1)
+    (verdict,) = grade_class.grade(released, jobs=1)
     assert sum(mark.score or 0 for mark in verdict.marks) == 6, verdict.failed
     for name in [*(f"{each}.py" for each in MODULES), "inspect"]:
         assert any(line.startswith(f"{name} has the name of a module") for line in verdict.look), name
@@ -666,7 +667,7 @@ def test_a_students_own_modules_are_found_beside_the_notebook(tmp_path):
 def test_one_page_that_cannot_be_written_does_not_stop_the_others(released):
     for student in ("ann", "bob"):
         hand_in(released, student)
-    courses.grade(released, jobs=2)
+    grade_class.grade(released, jobs=2)
     shutil.rmtree(released.folder / "autograded" / "ann" / TINY)
     (released.folder / "autograded" / "ann" / TINY).mkdir()
     pages, failed = write_feedback(released, None)
@@ -676,5 +677,5 @@ def test_one_page_that_cannot_be_written_does_not_stop_the_others(released):
 
 def test_the_only_row_is_that_of_the_only_student(released):
     hand_in(released, "ann")
-    courses.grade(released, jobs=1)
+    grade_class.grade(released, jobs=1)
     assert report_row(released)["student"] == "ann"

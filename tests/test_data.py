@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 
 from shared.base.errors import InputError
-from shared.data import load as data_module
+from shared.data import cifar10, fashion_mnist, places
 from shared.data.cifar10 import CIFAR_JPEG, read_cifar_batch
 from shared.data.dataset import Dataset, Split
+from shared.data.digits import digits_table
 from shared.data.download import Download, fetch
 from shared.data.inputs import Inputs, resize
 from shared.data.load import find_local, load_data
@@ -32,7 +33,8 @@ from shared.training.recipes import get_recipe
 def no_data(monkeypatch, tmp_path):
     """Neither $RESNET_TWINS_DATA nor a cache with anything in it, and no network."""
     monkeypatch.delenv("RESNET_TWINS_DATA", raising=False)
-    monkeypatch.setattr(data_module, "data_cache", lambda: tmp_path / "cache")
+    for module in (places, fashion_mnist, cifar10):
+        monkeypatch.setattr(module, "data_cache", lambda: tmp_path / "cache")
     return tmp_path
 
 
@@ -67,7 +69,7 @@ def test_digits_need_no_file_and_no_other_package():
 def test_the_shipped_digits_are_scikit_learns():
     datasets = pytest.importorskip("sklearn.datasets", reason="scikit-learn is not installed")
     theirs = datasets.load_digits()
-    table = data_module.digits_table()
+    table = digits_table()
     assert np.array_equal(table[:, :64].reshape(-1, 8, 8), theirs.images)
     assert np.array_equal(table[:, 64], theirs.target)
 
@@ -86,7 +88,7 @@ def small_fashion(monkeypatch, no_data):
     folder = no_data / "mine" / "fashion-mnist"
     folder.mkdir(parents=True)
     contents = {}
-    for name in data_module.FASHION_FILES:
+    for name in fashion_mnist.FASHION_FILES:
         count = 20 if name.startswith("train") else 10
         array = rng.integers(0, 256, (count, 28, 28)) if "images" in name else np.arange(count) % 10
         contents[name] = idx(array)
@@ -95,7 +97,7 @@ def small_fashion(monkeypatch, no_data):
         name: (hashlib.sha256((folder / name).read_bytes()).hexdigest(), hashlib.sha256(content).hexdigest())
         for name, content in contents.items()
     }
-    monkeypatch.setattr(data_module, "FASHION_FILES", hashes)
+    monkeypatch.setattr(fashion_mnist, "FASHION_FILES", hashes)
     return folder
 
 
@@ -109,9 +111,9 @@ def test_fashion_mnist_is_read_from_the_folder_that_is_named(small_fashion):
 def test_folders_are_searched_in_the_stated_order(monkeypatch, no_data):
     monkeypatch.setenv("RESNET_TWINS_DATA", str(no_data / "env"))
     (no_data / "given").mkdir()
-    assert data_module.data_folders(no_data / "given") == [no_data / "given", no_data / "env", no_data / "cache"]
+    assert places.data_folders(no_data / "given") == [no_data / "given", no_data / "env", no_data / "cache"]
     with pytest.raises(InputError, match=r"--data-dir is .*nowhere"):
-        data_module.data_folders(no_data / "nowhere")
+        places.data_folders(no_data / "nowhere")
 
 
 @pytest.mark.parametrize("damage", ["cut", "other", "text", "empty"])
@@ -122,7 +124,7 @@ def test_a_damaged_fashion_file_is_named_with_its_hash(small_fashion, damage):
     with pytest.raises(InputError) as caught:
         load_data("fashion-mnist", data_dir=small_fashion.parent)
     assert str(path) in str(caught.value)
-    assert data_module.FASHION_FILES[path.name][1] in str(caught.value)
+    assert fashion_mnist.FASHION_FILES[path.name][1] in str(caught.value)
     assert path.exists(), "a user's file must not be deleted"
 
 
@@ -149,11 +151,11 @@ def test_cifar_records_are_a_label_and_three_planes():
 
 
 def test_cifar_is_read_from_the_archive_and_from_what_is_unpacked(monkeypatch, no_data):
-    monkeypatch.setattr(data_module, "CIFAR_RECORDS", 12)
+    monkeypatch.setattr(cifar10, "CIFAR_RECORDS", 12)
     rng = np.random.default_rng(0)
-    folder = no_data / "cifar-10" / data_module.CIFAR_FOLDER
+    folder = no_data / "cifar-10" / cifar10.CIFAR_FOLDER
     folder.mkdir(parents=True)
-    for name in (*data_module.CIFAR_TRAIN, *data_module.CIFAR_TEST):
+    for name in (*cifar10.CIFAR_TRAIN, *cifar10.CIFAR_TEST):
         table = rng.integers(0, 256, (12, 3073), np.uint8)
         table[:, 0] %= 10
         (folder / name).write_bytes(table.tobytes())
@@ -162,7 +164,7 @@ def test_cifar_is_read_from_the_archive_and_from_what_is_unpacked(monkeypatch, n
     archive = no_data / "packed" / "cifar-10-binary.tar.gz"
     archive.parent.mkdir()
     with tarfile.open(archive, "w:gz") as file:
-        file.add(folder, data_module.CIFAR_FOLDER)
+        file.add(folder, cifar10.CIFAR_FOLDER)
     packed = load_data("cifar10", data_dir=archive.parent)
     assert np.array_equal(packed.train.images, unpacked.train.images)
     assert np.array_equal(packed.test.labels, unpacked.test.labels)
@@ -179,8 +181,8 @@ def test_cifar_is_read_from_the_archive_and_from_what_is_unpacked(monkeypatch, n
 
 
 def test_the_pickled_cifar_archive_is_not_what_is_asked_for():
-    assert "binary" in data_module.CIFAR_URL
-    assert "python" not in data_module.CIFAR_URL
+    assert "binary" in cifar10.CIFAR_URL
+    assert "python" not in cifar10.CIFAR_URL
 
 
 # -- folders of pictures
@@ -568,11 +570,11 @@ def test_a_leftover_that_is_too_long_is_thrown_away(server, wanted):
 
 def test_without_network_one_line_says_what_is_wanted_from_where_and_where_to_put_it(monkeypatch, no_data):
     pytest.importorskip("pooch", reason="pooch is not installed")
-    monkeypatch.setattr(data_module, "FASHION_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr(data_module, "CIFAR_URL", "http://127.0.0.1:9/cifar-10-binary.tar.gz")
+    monkeypatch.setattr(fashion_mnist, "FASHION_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr(cifar10, "CIFAR_URL", "http://127.0.0.1:9/cifar-10-binary.tar.gz")
     for name, file, sha256 in [
-        ("fashion-mnist", "train-images-idx3-ubyte.gz", data_module.FASHION_FILES["train-images-idx3-ubyte.gz"][0]),
-        ("cifar10", "cifar-10-binary.tar.gz", data_module.CIFAR_SHA256),
+        ("fashion-mnist", "train-images-idx3-ubyte.gz", fashion_mnist.FASHION_FILES["train-images-idx3-ubyte.gz"][0]),
+        ("cifar10", "cifar-10-binary.tar.gz", cifar10.CIFAR_SHA256),
     ]:
         with pytest.raises(InputError) as caught:
             load_data(name)
@@ -587,7 +589,7 @@ def test_without_network_one_line_says_what_is_wanted_from_where_and_where_to_pu
 @pytest.mark.parametrize("option", [True, False], ids=["--data-dir", "$RESNET_TWINS_DATA"])
 def test_a_file_that_was_fetched_by_hand_is_found_where_the_message_says(monkeypatch, no_data, option):
     (no_data / "mine").mkdir()
-    (no_data / "mine" / data_module.CIFAR_ARCHIVE).write_bytes(b"half of it")
+    (no_data / "mine" / cifar10.CIFAR_ARCHIVE).write_bytes(b"half of it")
     if not option:
         monkeypatch.setenv("RESNET_TWINS_DATA", str(no_data / "mine"))
     with pytest.raises(InputError, match=r"mine/cifar-10-binary.tar.gz is damaged"):
@@ -603,7 +605,8 @@ def test_a_server_that_lost_the_file_is_explained(server, wanted):
 def test_a_data_set_is_found_without_a_download(tmp_path, monkeypatch):
     monkeypatch.setenv("RESNET_TWINS_DATA", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("shared.data.places.data_cache", lambda: tmp_path / "cache")
+    for module in (places, fashion_mnist, cifar10):
+        monkeypatch.setattr(module, "data_cache", lambda: tmp_path / "cache")
     assert find_local("digits") == "digits"
     assert find_local("fashion-mnist") is None
     assert find_local("cifar10") is None
@@ -612,7 +615,7 @@ def test_a_data_set_is_found_without_a_download(tmp_path, monkeypatch):
     assert find_local("cifar10") == f"folder:{CIFAR_JPEG}"
     (tmp_path / "cifar-10" / "cifar-10-batches-bin").mkdir()
     assert find_local("cifar10") == "cifar10"
-    for name in data_module.FASHION_FILES:
+    for name in fashion_mnist.FASHION_FILES:
         assert find_local("fashion-mnist") is None
         (tmp_path / name).touch()
     assert find_local("fashion-mnist") == "fashion-mnist"

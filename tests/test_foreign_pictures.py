@@ -23,8 +23,7 @@ import pytest
 
 from shared.base.budget import Budget
 from shared.base.errors import InputError
-from shared.data import archives, download, listing, picture_parts, pictures
-from shared.data import load as data
+from shared.data import archives, cifar10, download, fashion_mnist, listing, picture_parts, pictures
 from shared.data.archives import list_archive
 from shared.data.download import Download, fetch
 from shared.data.fashion_mnist import read_idx
@@ -829,18 +828,18 @@ def test_a_data_set_that_unpacks_without_end_is_read_no_further_than_it_should_b
 
 @unix
 def test_a_data_set_that_is_a_pipe_is_not_waited_for(tmp_path):
-    for name in data.FASHION_FILES:
+    for name in fashion_mnist.FASHION_FILES:
         os.mkfifo(tmp_path / name)
-    (tmp_path / data.CIFAR_FOLDER).mkdir()
-    os.mkfifo(tmp_path / data.CIFAR_FOLDER / "data_batch_1.bin")
+    (tmp_path / cifar10.CIFAR_FOLDER).mkdir()
+    os.mkfifo(tmp_path / cifar10.CIFAR_FOLDER / "data_batch_1.bin")
     with quickly():
         for name in ("fashion-mnist", "cifar10"):
             with pytest.raises(InputError, match=r"is no plain file|has no data_batch_2"):
                 load_data(name, data_dir=tmp_path)
-        os.mkfifo(tmp_path / data.CIFAR_ARCHIVE)
+        os.mkfifo(tmp_path / cifar10.CIFAR_ARCHIVE)
         for number in range(2, 6):
-            (tmp_path / data.CIFAR_FOLDER / f"data_batch_{number}.bin").write_bytes(b"")
-        (tmp_path / data.CIFAR_FOLDER / "test_batch.bin").write_bytes(b"")
+            (tmp_path / cifar10.CIFAR_FOLDER / f"data_batch_{number}.bin").write_bytes(b"")
+        (tmp_path / cifar10.CIFAR_FOLDER / "test_batch.bin").write_bytes(b"")
         with pytest.raises(InputError, match=r"data_batch_1.bin is no plain file"):
             load_data("cifar10", data_dir=tmp_path)
 
@@ -848,15 +847,18 @@ def test_a_data_set_that_is_a_pipe_is_not_waited_for(tmp_path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (header(f"{data.CIFAR_FOLDER}/data_batch_1.bin", 0, tarfile.SYMTYPE, "/etc/passwd") + END, "no data_batch_1"),
-        (member(f"{data.CIFAR_FOLDER}/data_batch_1.bin", bytes(99)) + END, "has 99 bytes"),
-        (member(f"{data.CIFAR_FOLDER}/data_batch_1.bin", bytes(40_000_000)) + END, "has 30,730,001 bytes"),
+        (
+            header(f"{cifar10.CIFAR_FOLDER}/data_batch_1.bin", 0, tarfile.SYMTYPE, "/etc/passwd") + END,
+            "no data_batch_1",
+        ),
+        (member(f"{cifar10.CIFAR_FOLDER}/data_batch_1.bin", bytes(99)) + END, "has 99 bytes"),
+        (member(f"{cifar10.CIFAR_FOLDER}/data_batch_1.bin", bytes(40_000_000)) + END, "has 30,730,001 bytes"),
         (member("x", bytes(10**8)) + END, "unpacks to"),
         (header("x", 10**8, LONG) + END, "is damaged or only half there"),
     ],
 )
 def test_the_cifar_archive_of_somebody_else_costs_no_more_than_it_should(tmp_path, content, words):
-    (tmp_path / data.CIFAR_ARCHIVE).write_bytes(gzip.compress(content, 1))
+    (tmp_path / cifar10.CIFAR_ARCHIVE).write_bytes(gzip.compress(content, 1))
     with quickly(), pytest.raises(InputError, match=words):
         load_data("cifar10", data_dir=tmp_path)
 

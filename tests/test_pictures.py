@@ -358,7 +358,7 @@ def test_on_digits_the_deeper_plain_network_trains_worse_and_the_deeper_residual
 
 
 def test_weights_that_ask_for_images_larger_than_the_memory_are_refused(monkeypatch):
-    from shared.twins import evaluation as judging
+    from shared.twins import answers as judging
 
     spec = get_spec("resnet50", input_size=4096)
     monkeypatch.setattr(judging, "machine_memory", lambda: 64_000_000_000)

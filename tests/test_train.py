@@ -725,7 +725,7 @@ def test_the_command_reports_a_lost_run_with_exit_code_1(call, torch_twin):
 
 def test_a_full_disk_is_noticed_before_training(monkeypatch, torch_twin, tmp_path):
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(run_module.shutil, "disk_usage", lambda _: usage(10**9, 10**9, 10**6))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9, 10**6))
     with pytest.raises(InputError, match=r"1 MB are free, but this run needs up to \d+ MB"):
         train(get_recipe("quick"), output=tmp_path / "run")
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from shared.base.errors import InputError, UnwritableError
+from shared.base.printable import quoted
 
 #: What may stand where a plain file of ours belongs.
 KINDS = {stat.S_IFLNK: "a link", stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
@@ -22,8 +23,15 @@ MOST_NAME = 255
 KEPT_END = 40
 
 
+def check_path(path: object) -> None:
+    """Raise `InputError` unless this is a text or a path, as files are named."""
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(f"a file is named by a text or a Path, not by {quoted(path)}")
+
+
 def check_readable(path: str | Path) -> Path:
     """Return `path` if a file is there; raise `InputError` if it is missing, a folder, or a device that never ends."""
+    check_path(path)
     try:
         path = Path(path)
         if path.is_dir():
@@ -32,8 +40,6 @@ def check_readable(path: str | Path) -> Path:
             raise InputError(f"there is no file {path}")
         if not path.is_file():
             raise InputError(f"{path} is no plain file")
-    except TypeError as error:
-        raise InputError(f"a file is named by a text or a Path, not by {path!r}") from error
     except OSError as error:  # a name that is too long, a folder that is closed
         raise InputError(f"{path} cannot be read ({error.strerror or error})") from error
     return path
@@ -61,6 +67,7 @@ def open_plain(path: str | Path, *, follow: bool = True) -> BinaryIO:
     Raises `InputError` for what is missing, a link, a folder, a pipe, a socket or a device.
     """
     no_link = 0 if follow else getattr(os, "O_NOFOLLOW", 0)
+    check_path(path)
     flags = os.O_RDONLY | no_link | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
         if not follow and Path(path).is_symlink():  # where the system has no O_NOFOLLOW
@@ -72,9 +79,10 @@ def open_plain(path: str | Path, *, follow: bool = True) -> BinaryIO:
         if error.errno == errno.ENOENT:
             raise InputError(f"there is no file {path}") from error
         raise InputError(f"{path} cannot be read ({error.strerror or error})") from error
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
         os.close(handle)
-        raise InputError(f"{path} is no plain file")
+        raise InputError(f"{path} is {'a folder; name a file' if stat.S_ISDIR(mode) else 'no plain file'}")
     return os.fdopen(handle, "rb")
 
 

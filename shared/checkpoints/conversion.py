@@ -8,7 +8,7 @@ from shared.backends import load_backend
 from shared.base.errors import InputError
 from shared.base.files import check_writable
 from shared.checkpoints.foreign import choose_spec, read_weights
-from shared.checkpoints.ours import read_metadata, write_safetensors
+from shared.checkpoints.ours import write_safetensors
 from shared.networks.spec import ResNetSpec
 from shared.networks.table import weight_shapes
 
@@ -30,8 +30,8 @@ def convert(source: str | Path, target: str | Path, model: str | None = None) ->
     arrays = {name: found.arrays[name] for name in weight_shapes(spec)}
     if suffix == ".safetensors":
         # What a training run wrote beside the weights stays with them: the classes, the scaling of the pixels.
-        known = read_metadata(source) if str(source).endswith(suffix) else {}
-        write_safetensors(target, arrays, spec, {key: known[key] for key in ("inputs", "training") if key in known})
+        kept = {key: text for key, text in found.texts.items() if key in ("inputs", "training")}
+        write_safetensors(target, arrays, spec, kept)
     else:
         backend = load_backend("torch" if suffix == ".pth" else "tf")
         built = backend.create_model(spec)

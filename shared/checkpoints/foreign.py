@@ -15,13 +15,13 @@ import numpy as np
 from shared.base.budget import Budget
 from shared.base.damage import said_as_damage
 from shared.base.errors import InputError, WeightsError
-from shared.base.files import check_readable, open_plain
+from shared.base.files import open_plain
 from shared.base.printable import printable
 from shared.checkpoints.hdf5 import Hdf5, open_hdf5
-from shared.checkpoints.ours import read_safetensors
+from shared.checkpoints.ours import read_arrays, spec_in
 from shared.checkpoints.torch_files import read_torch
 from shared.checkpoints.zips import Archive
-from shared.networks.canonical import Arrays, fit, is_fused, recognise
+from shared.networks.canonical import KERAS_LAYOUTS, Arrays, fit, from_keras_layout, is_fused, recognise
 from shared.networks.catalog import get_spec
 from shared.networks.spec import ResNetSpec
 from shared.networks.table import weight_shapes
@@ -31,13 +31,9 @@ READABLE = (*TORCH_SUFFIXES, ".safetensors", ".keras", ".h5")
 #: Of a pickle: a tensor takes about forty, and the deepest networks have tens of thousands of those.
 MOST_INSTRUCTIONS = 5_000_000
 
-#: What each kind of Keras layer stores, in order: canonical suffix and axes from Keras' to the canonical layout.
-KERAS_VARIABLES = {
-    "conv2d": (("weight", (3, 2, 0, 1)), ("bias", (0,))),
-    "dense": (("weight", (1, 0)), ("bias", (0,))),
-    "batch_normalization": (("weight", (0,)), ("bias", (0,)), ("running_mean", (0,)), ("running_var", (0,))),
-}
-#: What Keras 2 calls them, in the same order.
+#: What files of Keras call the kinds of layers that have weights.
+KERAS_KINDS = {"conv2d": "Conv2D", "dense": "Dense", "batch_normalization": "BatchNormalization"}
+#: The arrays of a layer as Keras 2 calls them, in the order in which Keras 3 stores them.
 KERAS2_ORDER = ("kernel", "gamma", "bias", "beta", "moving_mean", "moving_variance")
 #: Names that other people give to the layers: pattern -> canonical name.
 RENAMES = (
@@ -52,10 +48,11 @@ RENAMES = (
 
 @dataclass(frozen=True)
 class ForeignWeights:
-    """What a file holds: canonical arrays, and the specs that fit them, most likely first."""
+    """What a file holds: canonical arrays, the specs that fit them, most likely first, and texts beside the weights."""
 
     arrays: Arrays
     specs: tuple[ResNetSpec, ...]
+    texts: Mapping[str, str]
 
 
 def canonical_name(name: str) -> str:
@@ -135,26 +132,28 @@ def _read_keras(path: Path, budget: Budget) -> tuple[str, Arrays]:
     arrays = {}
     model, layers = _read_keras_layers(path, budget)
     for layer, (kind, values) in layers.items():
-        if kind not in KERAS_VARIABLES or len(values) > len(KERAS_VARIABLES[kind]):
+        layout = list(KERAS_LAYOUTS[KERAS_KINDS[kind]].values()) if kind in KERAS_KINDS else []
+        if len(values) > len(layout):
             raise WeightsError(
                 f"{printable(path)} has a layer {printable(layer)} of kind {printable(kind)} with {len(values)} "
                 "arrays: no ResNet of ours"
             )
-        for value, (suffix, axes) in zip(values, KERAS_VARIABLES[kind], strict=False):
+        for value, (suffix, axes) in zip(values, layout, strict=False):
             if value.ndim != len(axes):
                 raise WeightsError(
                     f"{printable(path)}: {printable(layer)}.{suffix} has {value.ndim} axes, {len(axes)} are expected"
                 )
-            arrays[f"{layer}.{suffix}"] = np.ascontiguousarray(np.transpose(value, axes))
+            arrays[f"{layer}.{suffix}"] = np.ascontiguousarray(from_keras_layout(value, axes))
     if not arrays:
         raise WeightsError(f"{printable(path)} holds no layers with weights")
     return model, _rename(arrays, path)
 
 
-def _check_ending(path: Path) -> None:
+def _check_ending(path: str | Path) -> None:
     """Raise `WeightsError` if a file plainly is of another kind than its ending says."""
     with open_plain(path) as stream, said_as_damage(path, "file of weights"):
         head = stream.read(512)
+    suffix = Path(path).suffix
     kinds = [
         ("an HDF5 file", (".h5",), head.startswith(b"\x89HDF\r\n\x1a\n")),
         ("a ZIP archive, as PyTorch's .pth and .keras are", (*TORCH_SUFFIXES, ".keras"), head.startswith(b"PK\3\4")),
@@ -163,8 +162,8 @@ def _check_ending(path: Path) -> None:
         ("packed with gzip, to be unpacked first", (), head.startswith(b"\x1f\x8b")),
     ]
     for what, endings, found in kinds:
-        if found and path.suffix in READABLE and path.suffix not in endings:
-            raise WeightsError(f"{printable(path)} is {what}, whatever its ending {path.suffix} says")
+        if found and suffix in READABLE and suffix not in endings:
+            raise WeightsError(f"{printable(path)} is {what}, whatever its ending {suffix} says")
 
 
 def read_weights(path: str | Path) -> ForeignWeights:
@@ -173,11 +172,12 @@ def read_weights(path: str | Path) -> ForeignWeights:
     Formats: `.safetensors`; PyTorch's `.pth`, `.pt`, `.th`, `.tar`, `.bin` (never unpickled beyond tensors);
     Keras' `.keras`, `.weights.h5` and `.h5`. Raises `WeightsError` if the file cannot be read.
     """
-    path = check_readable(path)
     _check_ending(path)
-    spec, model = None, ""
+    path = Path(path)
+    spec, model, texts = None, "", dict[str, str]()
     if path.suffix == ".safetensors":
-        arrays, spec = read_safetensors(path)
+        arrays, texts = read_arrays(path)
+        spec = spec_in(texts, path)
         if spec is None:
             arrays = _rename(arrays, path)
     elif path.suffix in TORCH_SUFFIXES:
@@ -189,7 +189,7 @@ def read_weights(path: str | Path) -> ForeignWeights:
     arrays = {name: array for name, array in arrays.items() if not name.endswith("num_batches_tracked")}
     specs = [spec] if spec else recognise(arrays)
     named = [candidate for candidate in specs if candidate.name == model]
-    return ForeignWeights(arrays, tuple(named or specs))
+    return ForeignWeights(arrays, tuple(named or specs), texts)
 
 
 def spec_of(model: Any, arrays: Arrays) -> ResNetSpec:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from shared.base.budget import Budget
 from shared.base.damage import said_as_damage
 from shared.base.errors import InputError, WeightsError
-from shared.base.files import check_readable, open_plain, replacing
+from shared.base.files import open_plain, replacing
 from shared.base.printable import printable
 from shared.networks.canonical import Arrays
 from shared.networks.spec import ResNetSpec
@@ -83,12 +84,11 @@ def _opened(path: str | Path) -> Iterator[Any]:
     """Open a `.safetensors` file whose header is no longer than that of a network."""
     from safetensors import SafetensorError, safe_open
 
-    path = check_readable(path)
-    with said_as_damage(path, ".safetensors file"), open_plain(path) as file:
+    with open_plain(path) as file, said_as_damage(path, ".safetensors file"):
         length = int.from_bytes(file.read(8), "little")
         arrays = file.read(min(length, MOST_HEADER)).count(b'"dtype"')
         # A length beyond the end of the file is damage, which the library finds.
-        if MOST_HEADER < length < path.stat().st_size or arrays > MOST_ARRAYS:
+        if MOST_HEADER < length < os.fstat(file.fileno()).st_size or arrays > MOST_ARRAYS:
             raise WeightsError(
                 f"{printable(path)} is refused: its header has {length:,} bytes, {arrays:,} arrays or more; no network "
                 f"needs more than {MOST_HEADER:,} and {MOST_ARRAYS:,}"
@@ -128,12 +128,17 @@ def read_arrays(path: str | Path) -> tuple[Arrays, dict[str, str]]:
 def read_safetensors(path: str | Path) -> tuple[Arrays, ResNetSpec | None]:
     """Read a `.safetensors` file: its arrays, and the spec if the file was written by this package."""
     arrays, metadata = read_arrays(path)
+    return arrays, spec_in(metadata, path)
+
+
+def spec_in(metadata: Mapping[str, str], path: str | Path) -> ResNetSpec | None:
+    """Return the spec in the texts of the file `path`, None if there is none. Raises `WeightsError` for a bad one."""
     if "spec" not in metadata:
-        return arrays, None
+        return None
     try:
         if len(metadata["spec"]) > MOST_SPEC:
             raise ValueError(f"it has {len(metadata['spec']):,} characters")
-        return arrays, ResNetSpec.from_dict(json.loads(metadata["spec"]))
+        return ResNetSpec.from_dict(json.loads(metadata["spec"]))
     except (ValueError, RecursionError) as error:
         raise WeightsError(f"{printable(path)} carries a spec that cannot be read ({error})") from error
 

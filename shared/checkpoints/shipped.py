@@ -15,7 +15,6 @@ from shared.base.checks import check_seed
 from shared.base.errors import InputError, WeightsError
 from shared.base.printable import printable
 from shared.checkpoints.foreign import choose_spec, read_weights
-from shared.checkpoints.ours import read_metadata
 from shared.data.inputs import Inputs
 from shared.networks.canonical import Arrays
 from shared.networks.spec import ResNetSpec
@@ -75,8 +74,7 @@ def read_trained(weights: str | Path, model: str | None = None) -> Trained:
             f"{printable(path)}: {printable(spoilt[0])} holds values that are not finite (nan or inf); nothing can be "
             "told by it"
         )
-    metadata = read_metadata(path) if path.suffix == ".safetensors" else {}
-    inputs = Inputs.from_json(metadata["inputs"]) if "inputs" in metadata else None
+    inputs = Inputs.from_json(found.texts["inputs"]) if "inputs" in found.texts else None
     if inputs and (len(inputs.classes) != spec.num_classes or len(inputs.mean) not in (1, spec.in_channels)):
         raise InputError(
             f"{printable(path)}: the stored inputs have {len(inputs.classes)} classes and {len(inputs.mean)} means, "
@@ -84,7 +82,7 @@ def read_trained(weights: str | Path, model: str | None = None) -> Trained:
         )
     if inputs:
         spec.check_input_size(inputs.image_size)
-    seed = _seed(metadata.get("training", ""))
+    seed = _seed(found.texts.get("training", ""))
     return Trained(name=str(weights), arrays=found.arrays, spec=spec, inputs=inputs, seed=seed)
 
 

@@ -309,9 +309,7 @@ class Grading:
         _show({"cells": self.cells}, self.marks, shown | asked)
 
     def _with_restarts(self, run: Callable[[Sandbox], None]) -> None:
-        ended = 0
-        for died in rerun(lambda: self._start(run), self.deadly):
-            ended += 1
+        for ended, died in enumerate(rerun(lambda: self._start(run), self.deadly), start=1):
             rest = "; the rest was not run" if ended == MOST_STARTS else ""
             self.verdict.failed.append(f"cell {printable(self.cells[died.number].get('id', ''))}: {died.why}{rest}")
 

@@ -21,6 +21,24 @@ from shared.networks.table import Shape, weight_shapes
 
 Arrays = dict[str, NDArray[Any]]
 HEAD = ("fc.weight", "fc.bias")
+#: What Keras calls it, layer by layer and in the order in which it stores it: Keras' name -> (the end of the canonical
+#: name, the axes that bring a canonical array into Keras' layout).
+KERAS_LAYOUTS: dict[str, dict[str, tuple[str, tuple[int, ...]]]] = {
+    "Conv2D": {
+        "kernel": ("weight", (2, 3, 1, 0)),  # (out, in, h, w) -> (h, w, in, out)
+        "bias": ("bias", (0,)),
+    },
+    "Dense": {
+        "kernel": ("weight", (1, 0)),  # (out, in) -> (in, out)
+        "bias": ("bias", (0,)),
+    },
+    "BatchNormalization": {
+        "gamma": ("weight", (0,)),
+        "beta": ("bias", (0,)),
+        "moving_mean": ("running_mean", (0,)),
+        "moving_variance": ("running_var", (0,)),
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -50,6 +68,11 @@ def _array(name: str, values: Any) -> NDArray[Any]:
         return np.asarray(values.detach() if hasattr(values, "detach") else values)  # also PyTorch's parameters
     except ValueError as error:
         raise WeightsError(f"{name} is no array ({error})") from error
+
+
+def from_keras_layout(value: NDArray[Any], axes: tuple[int, ...]) -> NDArray[Any]:
+    """Return an array of Keras' in the canonical layout. `axes` are those of `KERAS_LAYOUTS`."""
+    return np.transpose(value, np.argsort(axes))
 
 
 def is_fused(names: Container[str]) -> bool:
