@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from resnet_torch.preact import PreActResNet
 from resnet_torch.resnet import ResNet
 from resnet_torch.weights import set_weights
 from shared.base.checks import check_dtype, check_seed
-from shared.networks.catalog import get_spec
+from shared.networks.catalog import PAPER_DEPTHS, get_spec
 from shared.networks.initial import initial_weights
 from shared.networks.spec import ResNetSpec
 from shared.networks.table import check_buildable
@@ -45,26 +46,5 @@ def create_model(
     return model
 
 
-def resnet18(**options: Any) -> nn.Module:
-    """Build ResNet-18 as torchvision does; options as for `create_model`."""
-    return create_model("resnet18", **options)
-
-
-def resnet34(**options: Any) -> nn.Module:
-    """Build ResNet-34 as torchvision does; options as for `create_model`."""
-    return create_model("resnet34", **options)
-
-
-def resnet50(**options: Any) -> nn.Module:
-    """Build ResNet-50 as torchvision does; options as for `create_model`."""
-    return create_model("resnet50", **options)
-
-
-def resnet101(**options: Any) -> nn.Module:
-    """Build ResNet-101 as torchvision does; options as for `create_model`."""
-    return create_model("resnet101", **options)
-
-
-def resnet152(**options: Any) -> nn.Module:
-    """Build ResNet-152 as torchvision does; options as for `create_model`."""
-    return create_model("resnet152", **options)
+#: The networks of the paper's Table 1, as torchvision builds them; options as for `create_model`.
+resnet18, resnet34, resnet50, resnet101, resnet152 = (partial(create_model, name) for name in PAPER_DEPTHS)

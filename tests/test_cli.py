@@ -352,7 +352,7 @@ import importlib.util
 find = importlib.util.find_spec
 importlib.util.find_spec = lambda name, *a: None if name.split(".")[0] in {hidden!r} else find(name, *a)
 sys.argv = ["resnet-twins", *{arguments!r}]
-from shared.cli import main
+from shared.cli.main import main
 main()
 """
 

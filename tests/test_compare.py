@@ -11,15 +11,13 @@ import pytest
 
 from shared.base.errors import InputError
 from shared.base.words import short_number
-from shared.networks.catalog import SPECS, get_spec
+from shared.networks.catalog import PAPER_DEPTHS, SPECS, get_spec
 from shared.twins.comparison import HEADINGS, compare, compare_models
 from shared.twins.printouts import keras_groups, raw_columns, torch_lines
 from shared.twins.totals import count_reasons
 
-DEPTHS = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
 
-
-@pytest.mark.parametrize("name", DEPTHS)
+@pytest.mark.parametrize("name", PAPER_DEPTHS)
 def test_the_five_depths_have_equal_shapes_and_parameters_layer_by_layer(torch_twin, keras_twin, name):
     found = compare(name)
     assert found.equal, found.verdict

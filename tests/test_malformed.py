@@ -396,7 +396,7 @@ COMMANDS: list[tuple[str, str, tuple[str, ...]]] = [
     ("assignment start 1 {bad}/text.png", "is a file; choose another folder", ()),
     ("assignment check", "Missing argument", ()),
     ("assignment check nope.ipynb", "there is no file nope.ipynb", needs_notebooks),
-    ("assignment check {bad}", "is no plain file", needs_notebooks),
+    ("assignment check {bad}", "is a folder; name a file", needs_notebooks),
     ("assignment check {bad}/text.ipynb", "is not a notebook that can be read", needs_notebooks),
     ("assignment check {bad}/list.ipynb", "is not a notebook that can be read", needs_notebooks),
     ("classroom", "no command given|Missing command", ()),

@@ -73,9 +73,12 @@ def open_plain(path: str | Path, *, follow: bool = True) -> BinaryIO:
         if not follow and Path(path).is_symlink():  # where the system has no O_NOFOLLOW
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         handle = os.open(path, flags)
+    except ValueError as error:  # a name with a zero byte in it
+        raise InputError(f"{quoted(path)} names no file ({error})") from error
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise InputError(f"{path} is a link, which is not followed here; put the file itself there") from error
+            what = "a link that leads back to itself" if follow else "a link, which is not followed here"
+            raise InputError(f"{path} is {what}; put the file itself there") from error
         if error.errno == errno.ENOENT:
             raise InputError(f"there is no file {path}") from error
         raise InputError(f"{path} cannot be read ({error.strerror or error})") from error

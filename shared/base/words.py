@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
+from typing import Any
 
 from shared.base.versions import shell_line
 
@@ -22,3 +24,12 @@ def short_number(value: float) -> str:
 def command_line() -> str:
     """Return the command that was typed, for people."""
     return shell_line([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def text_of(drawn: Any, width: int) -> str:
+    """Return what rich shows of a table in a terminal of `width` characters, as plain lines."""
+    from rich.console import Console
+
+    file = io.StringIO()
+    Console(file=file, width=width, color_system=None, force_jupyter=False).print(drawn)
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()).strip("\n")

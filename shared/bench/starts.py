@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from shared.backends import missing_modules
 from shared.base.printable import printable
 from shared.base.subprocesses import child_environment, python_command
+from shared.networks.catalog import PAPER_DEPTHS
 
 EMPTY, TORCH, KERAS, FRAMEWORKS = "an empty Python process", "`import torch`", "`import keras`", "`import torch, keras`"
-DEPTHS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 
 
 @dataclass(kw_only=True)
@@ -60,7 +60,7 @@ def imports() -> list[Start]:
 
 def commands(*, quick: bool = False) -> list[Start]:
     """Return `compare` and `verify` for all depths, beside the mere import of both frameworks."""
-    names = DEPTHS[:1] if quick else DEPTHS
+    names = PAPER_DEPTHS[:1] if quick else PAPER_DEPTHS
     reference = _code(FRAMEWORKS, "import torch, keras", FRAMEWORKS, "torch", "tf")
     compares = [_command(f"compare {name}", FRAMEWORKS, "torch", "tf") for name in names]
     return [reference, *compares, *(_command(f"verify {name}", FRAMEWORKS, "torch", "tf") for name in names)]

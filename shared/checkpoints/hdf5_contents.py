@@ -22,7 +22,7 @@ from h5py import h5a, h5d, h5g, h5l, h5o, h5t
 #: Entries of a file, and characters of where one lies ("layers/conv2d_12/vars/0").
 MOST_ENTRIES, MOST_PLACE = 200_000, 300
 #: In bytes: what the library may take beyond what it has after it was loaded; in seconds of the processor.
-MOST_MEMORY, MOST_SECONDS = 400_000_000, 20
+MOST_FOR_LISTING, MOST_SECONDS = 400_000_000, 20
 
 
 class RefusedError(Exception):
@@ -38,7 +38,7 @@ def limit() -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (MOST_SECONDS, MOST_SECONDS))
         with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123
             pages = int(file.read().split()[0])
-        most = pages * resource.getpagesize() + MOST_MEMORY
+        most = pages * resource.getpagesize() + MOST_FOR_LISTING
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 

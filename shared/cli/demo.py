@@ -21,7 +21,7 @@ def demo() -> None:
     from shared.backends import BACKENDS, check_installed, load_backend
     from shared.base.words import short_number
     from shared.cli import tour
-    from shared.networks.catalog import get_spec
+    from shared.networks.catalog import PAPER_DEPTHS, get_spec
     from shared.networks.table import count_macs, count_parameters
 
     check_installed(*BACKENDS)
@@ -30,7 +30,7 @@ def demo() -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for heading in ("network", "block", "depths", "parameters", "MACs"):
         table.add_column(heading, justify="right" if heading in ("parameters", "MACs") else "left")
-    for name in tour.DEPTHS:
+    for name in PAPER_DEPTHS:
         spec = get_spec(name)
         depths = ",".join(map(str, spec.depths))
         table.add_row(name, spec.block, depths, f"{count_parameters(spec):,}", short_number(count_macs(spec)))
@@ -41,13 +41,13 @@ def demo() -> None:
     comparisons = []
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=screen, transient=True) as bar:
-        task = bar.add_task("loading PyTorch and TensorFlow", total=len(tour.DEPTHS) + 1)
+        task = bar.add_task("loading PyTorch and TensorFlow", total=len(PAPER_DEPTHS) + 1)
         for name in BACKENDS:
             load_backend(name)
-        bar.update(task, advance=1, description=f"building {tour.DEPTHS[0]} twice")
+        bar.update(task, advance=1, description=f"building {PAPER_DEPTHS[0]} twice")
         for index, comparison in enumerate(tour.compare_depths(), start=1):
             comparisons.append(comparison)
-            following = tour.DEPTHS[min(index, len(tour.DEPTHS) - 1)]
+            following = PAPER_DEPTHS[min(index, len(PAPER_DEPTHS) - 1)]
             bar.update(task, advance=1, description=f"building {following} twice")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for heading in ("network", "layers", "PyTorch", "Keras", "equal"):

@@ -7,17 +7,17 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.networks.catalog import PAPER_DEPTHS
 from shared.twins.comparison import Comparison, compare
 from shared.twins.evaluation import Evaluation, evaluate
 
-DEPTHS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 DEMO_NETWORK = "resnet8_digits"
 SHADES = " ░▒▓█"
 
 
 def compare_depths() -> Iterator[Comparison]:
     """Build each of the five depths in both frameworks and yield the comparison."""
-    for name in DEPTHS:
+    for name in PAPER_DEPTHS:
         yield compare(name, by="stage")
 
 

@@ -229,13 +229,13 @@ def _launched(
     Without a recipe the run in `folder` goes on.
     """
     from shared.distributed.launch import launch, processes_to_start
-    from shared.distributed.start import check_framework, framework_of, holds_this_run
+    from shared.distributed.start import check_one_twin, framework_of_run, holds_this_run
     from shared.distributed.team import check_parts
     from shared.training.folder import new_folder
     from shared.training.record import read_about
 
-    framework = framework or framework_of(folder or Path())
-    check_framework(framework)
+    framework = framework or framework_of_run(folder or Path())
+    check_one_twin(framework)
     number = processes_to_start(framework, processes, device)
     if not number:
         return False

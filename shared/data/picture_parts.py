@@ -14,7 +14,7 @@ from dataclasses import dataclass
 #: More pixels than this in one picture are refused: a small file can decode to gigabytes.
 MOST_PIXELS = 100_000_000
 #: In bytes: the file, what is kept of it, and all that decoding holds at a time.
-MOST_MEMORY = 650_000_000
+MOST_DECODED = 650_000_000
 #: A scan goes over all pixels. A picture that gets sharper as it loads has about ten.
 MOST_SCANS, MOST_SCANNED = 100, 2_000_000_000
 #: Parts of a file. Large PNG files have one for every 8 kB.
@@ -76,7 +76,7 @@ def _check_cost(width: int, height: int, needed: int, content: bytes) -> None:
         raise ValueError("it has no pixels")
     if width * height > MOST_PIXELS:
         raise ValueError(f"{width} x {height} pixels are too many; at most {MOST_PIXELS:,} are read")
-    if needed + 2 * len(content) > MOST_MEMORY:
+    if needed + 2 * len(content) > MOST_DECODED:
         raise ValueError(
             f"decoding its {width} x {height} pixels takes {(needed + 2 * len(content)) / 1e6:,.0f} MB of memory, too "
             "much; make it smaller"

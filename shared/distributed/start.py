@@ -53,7 +53,7 @@ def train(
     `LostProcessError` if another process is gone.
     """
     settings = settings or Settings()
-    check_framework(framework)
+    check_one_twin(framework)
     place = place_of(framework)
     if output is None and place is not None and place.size > 1:
         raise InputError(
@@ -85,8 +85,8 @@ def resume(
 ) -> Result:
     """Do what `shared.training.resume` does, as one of several processes. Only the chief needs the folder."""
     folder, changes = Path(folder), changes or {}
-    framework = framework_of(folder)
-    check_framework(framework)
+    framework = framework_of_run(folder)
+    check_one_twin(framework)
     with _joined(framework, _settings_of(folder, changes), reporter) as team:
 
         def read() -> str:
@@ -137,14 +137,14 @@ def _known_folder(run: Run, weights: Arrays | None, *, may_be_complete: bool = T
         yield
 
 
-def check_framework(framework: str) -> None:
+def check_one_twin(framework: str) -> None:
     """Raise `InputError` if several processes cannot train `framework`."""
     if framework == BOTH:
         raise InputError("several processes train one twin; choose --framework torch or --framework tf")
     check_installed(framework)
 
 
-def framework_of(folder: Path) -> str:
+def framework_of_run(folder: Path) -> str:
     """Return the framework for which these processes were started, or that of the run in `folder` if nobody says."""
     for name in BACKENDS:
         if place_of(name) is not None:

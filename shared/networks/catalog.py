@@ -10,6 +10,9 @@ from shared.base.errors import InputError
 from shared.base.printable import quoted
 from shared.networks.spec import ResNetSpec, StemSpec, check_fields
 
+#: The five networks of the paper's Table 1.
+PAPER_DEPTHS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+
 #: Deep Residual Learning for Image Recognition, and Identity Mappings in Deep Residual Networks.
 HE2015 = "He et al. 2015, arXiv:1512.03385"
 HE2016 = "He et al. 2016, arXiv:1603.05027"

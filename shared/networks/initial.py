@@ -24,8 +24,7 @@ def initial_weights(spec: ResNetSpec, seed: int) -> Arrays:
     rng = np.random.default_rng(seed)
     zero_gamma = set()
     if spec.zero_init_residual:
-        last = "bn3" if spec.block == "Bottleneck" else "bn2"
-        zero_gamma = {f"{row.name}.{last}.weight" for rows in spec.stages() for row in rows}
+        zero_gamma = {f"{row.name}.{spec.last_norm_name}.weight" for rows in spec.stages() for row in rows}
     arrays: Arrays = {}
     for row in layer_table(spec):
         for key, shape in row.weights.items():
@@ -58,11 +57,10 @@ def lively_weights(spec: ResNetSpec, seed: int, *, tame: bool = False) -> Arrays
     arrays = initial_weights(replace(spec, zero_init_residual=False), seed)
     rng = np.random.default_rng([seed, 1])
     residual = spec.block != "PlainBlock"
-    last_norm = ".bn3" if "Bottleneck" in spec.block else ".bn2"
     for row in layer_table(spec):
         if row.kind != "batch_norm":
             continue
-        ends_branch = residual and row.name.endswith(last_norm)
+        ends_branch = residual and row.name.endswith(f".{spec.last_norm_name}")
         for key, shape in row.weights.items():
             low, high = {"weight": (0.7, 1.3), "running_var": (0.5, 1.5)}.get(key, (-0.3, 0.3))
             array = rng.uniform(low, high, shape).astype(np.float32)

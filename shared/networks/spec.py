@@ -209,6 +209,11 @@ class ResNetSpec:
         return self.block.startswith("PreAct")
 
     @property
+    def last_norm_name(self) -> str:
+        """The name, in each block, of the BatchNorm behind its last convolution, or before it in a pre-activation."""
+        return "bn3" if self.block in BOTTLENECKS else "bn2"
+
+    @property
     def strides(self) -> tuple[int, ...]:
         """Every place where the image is made smaller, in order: stem, max-pool, then the stages."""
         stage_strides = (1,) + (2,) * (len(self.depths) - 1)

@@ -18,7 +18,7 @@ from shared.training.run import Reporter, Run
 from shared.training.settings import Settings
 
 #: Bytes for the outputs of all layers: no machine that this package is meant for has more.
-MOST_MEMORY = 500_000_000_000
+MOST_BYTES_OF_A_BATCH = 500_000_000_000
 
 
 @dataclass
@@ -55,7 +55,7 @@ class Prepared:
         """
         recipe, size = self.batches.recipe, self.spec.input_size
         needed = 4 * recipe.batch_size * activation_numbers(self.spec)
-        if needed > MOST_MEMORY:
+        if needed > MOST_BYTES_OF_A_BATCH:
             raise InputError(
                 f"a batch of {recipe.batch_size} images of {size}x{size} pixels needs about {needed / 1e9:,.0f} GB in "
                 f"{recipe.model}; make batch_size or image_size smaller"

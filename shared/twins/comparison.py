@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from shared.backends import BACKENDS, Backend, ModelRow, check_installed, load_backend
 from shared.base.errors import InputError
-from shared.base.words import CROSS, TICK, short_number
+from shared.base.words import CROSS, TICK, short_number, text_of
 from shared.networks.catalog import get_spec
 from shared.networks.spec import ResNetSpec
 from shared.networks.table import LayerRow, Shape, layer_table
@@ -43,6 +43,7 @@ HEADINGS = (
 #: Headings for narrow terminals, where one number stands for both frameworks as long as they agree.
 NARROW_HEADINGS = ("layer", "PyTorch C,H,W", "Keras H,W,C", "params", "buffers", "MACs", "=")
 WIDE = 125
+TEXT_WIDTH = 200
 LEFT_ALIGNED = ("layer", "kind", "equal", "=")
 
 
@@ -303,12 +304,9 @@ class Comparison:
 
     def to_text(self) -> str:
         """Return the comparison as aligned plain text."""
-        from rich.console import Console
-
-        file = io.StringIO()
-        Console(file=file, width=200, color_system=None, force_jupyter=False).print(self.to_rich())
-        table = "\n".join(line.rstrip() for line in file.getvalue().splitlines())
-        return "\n".join([table.strip("\n"), "", self.verdict, *(f"  - {reason}" for reason in self.reasons)])
+        return "\n".join(
+            [text_of(self.to_rich(), TEXT_WIDTH), "", self.verdict, *(f"  - {reason}" for reason in self.reasons)]
+        )
 
     def __repr__(self) -> str:
         return self.to_text()

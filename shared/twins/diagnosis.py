@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.backends import BACKENDS
 from shared.networks.canonical import Arrays
 from shared.networks.spec import BlockSpec, ResNetSpec
 from shared.networks.table import LayerRow
 from shared.twins.difference import relative
 
 Array = NDArray[Any]
-TITLES = {"torch": "PyTorch", "keras": "Keras"}
+TITLES = {name: title for name, (_, _, title) in BACKENDS.items()}
 
 # What a layer gives, written in NumPy. x is (N, C, H, W).
 
@@ -174,7 +175,7 @@ class Case:
 
 def _explain_weights(case: Case, row: LayerRow) -> str | None:
     """Say what is different if the layer's weights themselves differ between the models."""
-    torch, keras = case.layer_weights("torch", row.name), case.layer_weights("keras", row.name)
+    torch, keras = case.layer_weights("torch", row.name), case.layer_weights("tf", row.name)
     if set(torch) != set(keras):
         only = sorted(set(torch) ^ set(keras))
         side = "Keras" if only[0] in torch else "PyTorch"
@@ -278,7 +279,7 @@ def explain_layer(case: Case, row: LayerRow) -> str:
 
 def explain_input(case: Case) -> str:
     """Say what is wrong with the images themselves."""
-    torch, keras = case.inputs["torch"], case.inputs["keras"]
+    torch, keras = case.inputs["torch"], case.inputs["tf"]
     if torch.shape != keras.shape:
         return f"PyTorch was fed with {torch.shape} and Keras with {keras.shape} (both as N, C, H, W)"
     if np.array_equal(keras.transpose(0, 2, 3, 1).reshape(torch.shape), torch):

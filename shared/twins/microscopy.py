@@ -7,7 +7,6 @@ what it would give with each of the usual mistakes. The mistake whose output equ
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from shared.backends import BACKENDS, Backend, Trace, check_installed, load_back
 from shared.base.checks import check_seed
 from shared.base.errors import InputError
 from shared.base.figures import BLUE, GREY, ORANGE, new_figure, save_figure
+from shared.base.words import text_of
 from shared.networks.catalog import get_spec
 from shared.networks.initial import lively_weights
 from shared.networks.spec import ResNetSpec
@@ -81,7 +81,7 @@ GRADIENTS_PART = (
     "gradient of its own"
 )
 #: Bytes that a look at every layer may take.
-MOST_MEMORY = 16_000_000_000
+MOST_TRACED = 16_000_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,12 +150,7 @@ class Microscope:
         return table
 
     def __repr__(self) -> str:
-        from rich.console import Console
-
-        file = io.StringIO()
-        Console(file=file, width=120, color_system=None, force_jupyter=False).print(self.to_rich())
-        table = "\n".join(line.rstrip() for line in file.getvalue().splitlines()).strip("\n")
-        return f"{table}\n\n{self.verdict}"
+        return f"{text_of(self.to_rich(), 120)}\n\n{self.verdict}"
 
     def _repr_html_(self) -> str:
         import html
@@ -203,21 +198,21 @@ def examine(
     spec = get_spec(spec)
     _check_inputs(spec, torch_inputs, keras_inputs, labels)
     torch, keras = load_backend("torch", device=device), load_backend("tf", device=device)
-    weights = {"torch": torch.get_weights(torch_model), "keras": keras.get_weights(keras_model)}
+    weights = {"torch": torch.get_weights(torch_model), "tf": keras.get_weights(keras_model)}
     try:
         traces = {
             "torch": _run(torch, torch_model, torch_inputs, labels, training),
-            "keras": _run(keras, keras_model, keras_inputs, labels, training),
+            "tf": _run(keras, keras_model, keras_inputs, labels, training),
         }
     finally:  # a BatchNorm in training mode has moved its running statistics
         torch.set_weights(torch_model, weights["torch"])
-        keras.set_weights(keras_model, weights["keras"])
+        keras.set_weights(keras_model, weights["tf"])
     table = {row.name: row for row in layer_table(spec, keras_inputs.shape[1])}
     dtype = str(traces["torch"].logits.dtype)
     case = Case(
         spec=spec,
         table=table,
-        inputs={"torch": np.asarray(torch_inputs), "keras": np.transpose(keras_inputs, (0, 3, 1, 2))},
+        inputs={"torch": np.asarray(torch_inputs), "tf": np.transpose(keras_inputs, (0, 3, 1, 2))},
         acts={side: trace.activations for side, trace in traces.items()},
         weights=weights,
         threshold=THRESHOLDS[dtype],
@@ -297,8 +292,8 @@ def _layer_error(name: str, kind: str, values: dict[str, Array], gradients: dict
     return LayerError(
         name=name,
         kind=kind,
-        activation=relative(values["keras"], values["torch"]) if alike else float("nan"),
-        gradient=relative(gradients["keras"], gradients["torch"]) if alike and len(gradients) == 2 else None,
+        activation=relative(values["tf"], values["torch"]) if alike else float("nan"),
+        gradient=relative(gradients["tf"], gradients["torch"]) if alike and len(gradients) == 2 else None,
         shapes=(shapes[0], shapes[1]),
     )
 
@@ -323,10 +318,10 @@ def microscope(
     check_seed(seed)
     # Of both twins: the outputs of two images, their gradients, and a copy of each.
     needed = 16 * activation_numbers(spec) * np.dtype(dtype).itemsize
-    if needed > MOST_MEMORY:
+    if needed > MOST_TRACED:
         raise InputError(
             f"looking at every layer of {spec.name} needs about {needed / 1e9:,.0f} GB for images of {spec.input_size} "
-            f"pixels; allowed are {MOST_MEMORY / 1e9:.0f} GB: make input_size smaller"
+            f"pixels; allowed are {MOST_TRACED / 1e9:.0f} GB: make input_size smaller"
         )
     check_installed(*BACKENDS)
     backends = [load_backend(framework, device=device) for framework in BACKENDS]
