@@ -30,6 +30,7 @@ from shared.run import (
     bytes_needed,
     check_empty,
     check_tensorboard,
+    check_threads,
     command_line,
     holds_run,
     new_folder,
@@ -190,6 +191,7 @@ def _settings_of(folder: Path, changes: Mapping[str, Any]) -> Settings:
 @contextmanager
 def _joined(framework: str, settings: Settings, reporter: Callable[[], Reporter]) -> Iterator[Team]:
     """Find the other processes, and leave them at the end. An error because one is gone is said in words."""
+    check_threads(settings)
     if settings.tensorboard:
         check_tensorboard()
     place = place_of(framework)

@@ -34,7 +34,7 @@ from shared.catalog import get_spec
 from shared.errors import InputError, TrainingError, UnwritableError, WeightsError
 from shared.files import check_own, check_own_folder, open_plain, read_own, replacing, write_text
 from shared.lock import HOLDER, LOCK
-from shared.machine import has_bfloat16
+from shared.machine import has_bfloat16, most_threads
 from shared.printable import printable, printable_list
 from shared.recipe import Recipe, parse_recipe
 from shared.spec import ResNetSpec, check_whole
@@ -453,6 +453,15 @@ def check_tensorboard() -> None:
     if not is_installed("tensorboardX"):
         raise MissingPackageError(
             f"TensorBoard events need tensorboardX; install it with: {install_command('tensorboard')}"
+        )
+
+
+def check_threads(settings: Settings) -> None:
+    """Raise `InputError` for more threads than make sense here; a run may come from a larger computer."""
+    if settings.threads > most_threads():
+        raise InputError(
+            f"--threads is {settings.threads}; this computer has {os.cpu_count()} cores, and allowed are up to "
+            f"{most_threads()}: choose fewer, also for a run that goes on, or 0 to leave it to the framework"
         )
 
 

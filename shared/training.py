@@ -29,6 +29,7 @@ from shared.run import (
     bytes_needed,
     check_empty,
     check_tensorboard,
+    check_threads,
     command_line,
     holds_run,
     new_folder,
@@ -305,6 +306,7 @@ def _trainer(framework: str) -> Any:
 def _prepare_machine(names: Iterable[str], settings: Settings, recipe: Recipe) -> None:
     """Raise `InputError`, before anything is written, if the machine has not got what the settings ask for."""
     check_installed(*names)
+    check_threads(settings)
     if settings.tensorboard:
         check_tensorboard()
     for name in names:
