@@ -17,6 +17,7 @@ from resnet_torch.probe import available_devices
 from resnet_torch.weights import get_weights, set_weights
 from shared.backends import check_device
 from shared.base.errors import InputError
+from shared.base.machine import most_threads
 from shared.training.recipe import Recipe
 from shared.training.run import Run
 from shared.training.settings import Settings
@@ -160,7 +161,8 @@ def set_state(
         if "optimizer_steps" in arrays:
             optimizer.state[parameter]["step"] = torch.tensor(float(arrays["optimizer_steps"]))
     if "threads" in arrays:
-        torch.set_num_threads(int(arrays["threads"]))  # another number adds up in another order: 1e-7 is enough to part
+        # Another number adds up in another order: 1e-7 is enough to part.
+        torch.set_num_threads(min(int(arrays["threads"]), most_threads()))
     scale = {k.removeprefix("scaler/"): float(v) for k, v in arrays.items() if k.startswith("scaler/")}
     if scale:
         scaler.load_state_dict(

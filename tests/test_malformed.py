@@ -338,6 +338,7 @@ COMMANDS: list[tuple[str, str, tuple[str, ...]]] = [
     ("train --precision int4", "'int4' is not one of", ()),
     ("train --device tpu", "--device is 'tpu'", ()),
     ("train --threads -2", "--threads is -2", ()),
+    ("train --threads 4096", "--threads is 4096; this computer has", needs_torch),
     ("train --save-every -1", "--save-every is -1", ()),
     ("train --framework jax", "'jax' is not one of", ()),
     ("train --output {bad}/text.png/run", "cannot be written to", needs_torch),

@@ -252,8 +252,10 @@ def test_shorter_numbers_train_and_their_scale_is_saved(twin, tmp_path, precisio
     run = train(recipe, framework=name, output=tmp_path / "run").runs[name]
     losses = [row["train_loss"] for row in run.rows]
     assert losses[-1] < losses[0]
-    exact = train(get_recipe("quick", ["steps=1"]), framework=name, output=tmp_path / "exact").runs[name]
-    assert 1e-5 < abs(losses[0] - exact.rows[0]["train_loss"]) < 0.05, "rounded otherwise, but the same function"
+    exact = train(get_recipe("quick", ["steps=12"]), framework=name, output=tmp_path / "exact").runs[name]
+    differences = [abs(loss - row["train_loss"]) for loss, row in zip(losses, exact.rows, strict=True)]
+    assert differences[0] < 0.05, "another function"
+    assert max(differences) > 1e-5, "not rounded otherwise, so these are no shorter numbers"
     state = load_file(run.folder / "state.safetensors")
     assert all(array.dtype == np.float32 for key, array in state.items() if key.startswith("weights/"))
     assert ("scaler/scale" in state) == (precision == "float16")

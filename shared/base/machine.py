@@ -15,6 +15,8 @@ from pathlib import Path
 #: What processors and systems call instructions that multiply bfloat16 numbers.
 BFLOAT16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")
 CPUINFO = Path("/proc/cpuinfo")
+#: As many threads for each core as a framework may be given.
+THREADS_A_CORE = 8
 
 
 @functools.cache
@@ -43,6 +45,11 @@ def _sysctl(name: str) -> str:
 def has_bfloat16() -> bool:
     """Whether the processor multiplies bfloat16 numbers itself: then `--precision bfloat16` is faster on it."""
     return not processor()[1].isdisjoint(BFLOAT16_FLAGS)
+
+
+def most_threads() -> int:
+    """Return how many threads a framework may be given here: more of them may end the process."""
+    return THREADS_A_CORE * (os.cpu_count() or 1)
 
 
 def describe_machine() -> str:

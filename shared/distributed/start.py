@@ -29,7 +29,7 @@ from shared.training.prepare import Prepared, Result, prepare
 from shared.training.recipe import Recipe
 from shared.training.record import check_same_images, note_versions, read_about, write_about, write_missing_recipe
 from shared.training.run import Reporter, Run
-from shared.training.settings import Settings
+from shared.training.settings import Settings, check_threads
 from shared.training.state import restore
 from shared.training.tensorboard import check_tensorboard
 
@@ -183,6 +183,7 @@ def _settings_of(folder: Path, changes: Mapping[str, Any]) -> Settings:
 @contextmanager
 def _joined(framework: str, settings: Settings, reporter: Callable[[], Reporter]) -> Iterator[Team]:
     """Find the other processes, and leave them at the end. An error because one is gone is said in words."""
+    check_threads(settings)
     if settings.tensorboard:
         check_tensorboard()
     place = place_of(framework)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from shared.backends import DEVICES
 from shared.base.checks import check_whole
 from shared.base.errors import InputError
+from shared.base.machine import most_threads
 
 MOST_THREADS = 4096
 
@@ -38,3 +40,12 @@ class Settings:
                 raise InputError(f"--{name.replace('_', '-')} is {value!r}; allowed is True or False")
         for name, most in (("save_every", 10**9), ("threads", MOST_THREADS)):
             check_whole(f"--{name.replace('_', '-')}", getattr(self, name), 0, most)
+
+
+def check_threads(settings: Settings) -> None:
+    """Raise `InputError` for more threads than make sense here; a run may come from a larger computer."""
+    if settings.threads > most_threads():
+        raise InputError(
+            f"--threads is {settings.threads}; this computer has {os.cpu_count()} cores, and allowed are up to "
+            f"{most_threads()}: choose fewer, also for a run that goes on, or 0 to leave it to the framework"
+        )

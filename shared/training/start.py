@@ -33,7 +33,7 @@ from shared.training.prepare import Prepared, Result, prepare
 from shared.training.recipe import Recipe
 from shared.training.record import check_same_images, note_versions, read_about, write_about, write_missing_recipe
 from shared.training.run import Reporter, Run
-from shared.training.settings import Settings
+from shared.training.settings import Settings, check_threads
 from shared.training.state import restore
 from shared.training.tensorboard import check_tensorboard
 
@@ -175,6 +175,7 @@ def resume(
 def _prepare_machine(names: Iterable[str], settings: Settings, recipe: Recipe) -> None:
     """Raise `InputError`, before anything is written, if the machine has not got what the settings ask for."""
     check_installed(*names)
+    check_threads(settings)
     if settings.tensorboard:
         check_tensorboard()
     for name in names:
