@@ -39,13 +39,6 @@ shut_off = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 TOP = Limits(cell_seconds=20, gigabytes=1)
 
 
-@pytest.fixture
-def released(tmp_path: Path) -> Course:
-    course = write_tiny(tmp_path / "course")
-    courses.release(course)
-    return course
-
-
 def printed(reply: dict) -> str:
     return "".join(output.get("text", "") for output in reply["outputs"])
 
