@@ -100,7 +100,7 @@ KINDS = (
 names_of_kinds = pytest.mark.parametrize("put", KINDS, ids=[kind.__name__ for kind in KINDS])
 
 
-class StopAt(Reporter):
+class AskToStopAt(Reporter):
     """Stops the run as Ctrl-C does."""
 
     def __init__(self, step: int) -> None:
@@ -127,7 +127,7 @@ def begun(tmp_path_factory):
 
     backend("torch")
     place = tmp_path_factory.mktemp("begun") / "run"
-    train(get_recipe("quick", ["steps=8"]), output=place, settings=Settings(save_every=2), reporter=lambda: StopAt(5))
+    train(get_recipe("quick", ["steps=8"]), output=place, settings=Settings(save_every=2), reporter=lambda: AskToStopAt(5))
     return place
 
 
@@ -599,7 +599,7 @@ def test_what_the_twins_themselves_save_is_what_is_allowed(request, tmp_path, na
     request.getfixturevalue({"torch": "torch_twin", "tf": "keras_twin"}[name])
     changes = ["steps=3", "nesterov=false", change]
     recipe = get_recipe("quick", changes)
-    train(recipe, framework=name, output=tmp_path / "run", reporter=lambda: StopAt(2))
+    train(recipe, framework=name, output=tmp_path / "run", reporter=lambda: AskToStopAt(2))
     notes = Notes()
     assert open_runs(tmp_path / "run", reporter=lambda: notes)[name].step == 2
     assert resume(tmp_path / "run", reporter=lambda: notes).complete
