@@ -10,15 +10,6 @@ import typer
 from shared import __version__
 from shared.base.errors import InputError, StoppedError, TrainingError
 from shared.base.printable import one_line
-from shared.cli import (  # noqa: F401 (each registers its subcommands)
-    bench,
-    classroom,
-    demo,
-    doctor,
-    pictures,
-    training,
-    twins,
-)
 from shared.cli.app import PLAIN, Screen, app
 
 INTERRUPTED = 130

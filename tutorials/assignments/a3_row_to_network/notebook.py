@@ -336,7 +336,7 @@ assert all(type(row.projection) is bool for row in rows), "projection is True or
 import numpy as np
 
 from shared.classroom.exam import exam
-from shared.networks import ResNetSpec, StemSpec
+from shared.networks.spec import ResNetSpec, StemSpec
 
 
 @exam.question
@@ -555,7 +555,7 @@ for rows, channels, wanted in [
 import torch
 
 import resnet_torch
-from shared.networks import layer_table
+from shared.networks.table import layer_table
 
 
 @exam.question
@@ -790,7 +790,7 @@ for name, (rows, channels) in NETWORKS.items():
             "where do the zeros go, on each of the four sides?"
         )
 ### BEGIN HIDDEN TESTS
-from shared.networks import count_parameters
+from shared.networks.table import count_parameters
 
 
 @exam.question
@@ -985,7 +985,7 @@ assert (learned, model.count_params()) == (11_689_512, 11_699_112), (
     "learn as many as PyTorch's, and have 11,699,112 with the moving statistics."
 )
 ### BEGIN HIDDEN TESTS
-from shared.networks import get_spec
+from shared.networks.catalog import get_spec
 
 
 @exam.question

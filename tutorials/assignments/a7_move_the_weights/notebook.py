@@ -1194,8 +1194,8 @@ def ported(student, file, pictures):
 
 
 with exam.part(1, "the digits of the checkpoint that you were given"):
-    from shared.data import load_data
-    from shared.checkpoints import read_trained
+    from shared.data.load import load_data
+    from shared.checkpoints.shipped import read_trained
 
     trained = read_trained("resnet8_digits")
     digits = load_data("digits").test

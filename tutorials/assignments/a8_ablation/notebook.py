@@ -19,7 +19,8 @@ from pathlib import Path, PurePosixPath
 import matplotlib.pyplot as plt
 import numpy as np
 
-from shared.training import Recipe, read_metrics, read_recipe
+from shared.training.metrics import read_metrics
+from shared.training.recipe import Recipe, read_recipe
 
 # %% [markdown]
 # An **ablation** takes one part away and looks what is missing. You choose one part of the training
@@ -82,10 +83,10 @@ assert choice["with"] != choice["without"], "Both arms have the same value."
 ### BEGIN HIDDEN TESTS
 from dataclasses import asdict, fields
 
-from shared.networks import get_spec
+from shared.networks.catalog import get_spec
 from shared.classroom.exam import exam
-from shared.base import InputError
-from shared.training import Recipe
+from shared.base.errors import InputError
+from shared.training.recipe import Recipe
 
 NO_CHOICE = {"seed", "data", "epochs", "steps", "name", "about", "label_smoothing"}
 
@@ -305,7 +306,7 @@ import tomllib
 from pathlib import PurePosixPath
 from types import SimpleNamespace
 
-from shared.training import COLUMNS
+from shared.training.metrics import COLUMNS
 
 MOST = 3_000_000  # characters of one file
 CACHE = {}

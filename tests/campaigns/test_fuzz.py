@@ -26,13 +26,13 @@ from shared.classroom.submitted import read_class
 from shared.data.fashion_mnist import read_idx
 from shared.data.pictures import read_picture
 from shared.training.recipe import read_recipe
+from tests import fuzz_campaign, fuzz_seeds, fuzz_spoil
 from tests.conftest import ROOT
+from tests.fuzz_campaign import KINDS, Campaign, Kind, Refusal, markdown, table_rows
+from tests.fuzz_seeds import CANARY
 
 if sys.platform != "linux":
     pytest.skip("the campaign forks, and reads Linux' /proc", allow_module_level=True)
-
-from tests import fuzz_campaign, fuzz_seeds, fuzz_spoil
-from tests.fuzz_campaign import CANARY, KINDS, Campaign, Kind, Refusal, markdown, table_rows
 
 FIGURES = ROOT / "docs" / "results" / "fuzz.json"
 

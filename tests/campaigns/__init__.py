@@ -1,0 +1,1 @@
+"""Tests of the campaigns of faults and of spoilt files."""

@@ -1,0 +1,35 @@
+"""Fixtures for tests of the classroom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shared.classroom import course as courses
+from shared.classroom.course import Course
+from shared.classroom.folders import remove_tree
+from tests.classroom.support import TINY, write_tiny
+from tools.classroom_trial import Outcome, run_class
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Course:
+    return write_tiny(tmp_path / "course")
+
+
+@pytest.fixture
+def released(tiny: Course) -> Course:
+    courses.release(tiny)
+    return tiny
+
+
+@pytest.fixture(scope="session")
+def graded_class(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Course, dict[str, Outcome]]]:
+    """The class of `tools/classroom_trial.py`, graded once, with its tricks planted into the answer `ends`."""
+    course = write_tiny(tmp_path_factory.mktemp("class") / "course")
+    courses.release(course)
+    outcomes, _ = run_class(course, TINY, "ends", jobs=2)
+    yield course, {outcome.handed.name: outcome for outcome in outcomes}
+    remove_tree(course.folder)  # pytest's own way is recursive

@@ -1,0 +1,16 @@
+"""Fixtures for tests of several processes."""
+
+from __future__ import annotations
+
+import pytest
+
+from shared.data.load import load_data
+from shared.training.batches import Batches
+from shared.training.recipes import get_recipe
+from shared.training.run import Run
+
+
+@pytest.fixture
+def run(tmp_path):
+    batches = Batches(load_data("digits"), get_recipe("quick", ["epochs=2"]))
+    return Run(folder=tmp_path / "run", recipe=batches.recipe, batches=batches, framework="torch", chief=False)

@@ -1,0 +1,1 @@
+"""Tests of both twins beside each other."""
