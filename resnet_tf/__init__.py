@@ -5,6 +5,7 @@ from _resnet_twins import check_names
 check_names("shared")
 
 from resnet_tf.quiet import import_keras
+from shared import __version__
 
 import_keras()
 
@@ -27,6 +28,7 @@ __all__ = [
     "PreActBottleneck",
     "PreActResNet",
     "ResNet",
+    "__version__",
     "create_model",
     "create_skeleton",
     "devices",

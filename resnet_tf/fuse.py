@@ -15,7 +15,7 @@ def fuse(model: keras.Model) -> keras.Model:
     """Return a copy of a network of ours for inference, with the same logits from fewer operations.
 
     Its convolutions have a bias, and the BatchNorms behind them are gone: its name ends in `_fused`. It is frozen: no
-    variable is trainable, so nobody trains it without BatchNorm unawares. In place of `spec` it has `fused_from`.
+    variable is trainable, so it cannot be trained without BatchNorm by mistake. In place of `spec` it has `fused_from`.
     Raises `InputError` for a fused network, and any other model.
     """
     check_model(model)

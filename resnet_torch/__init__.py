@@ -4,6 +4,7 @@ from _resnet_twins import check_names
 
 check_names("shared")
 
+from shared import __version__
 from shared.base.side_by_side import make_safe
 
 make_safe()
@@ -27,6 +28,7 @@ __all__ = [
     "PreActBottleneck",
     "PreActResNet",
     "ResNet",
+    "__version__",
     "create_model",
     "create_skeleton",
     "devices",

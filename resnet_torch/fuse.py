@@ -18,8 +18,8 @@ def fuse(model: nn.Module) -> nn.Module:
     """Return a copy of a network of ours for inference, with the same logits from fewer operations.
 
     Its convolutions have a bias, and the BatchNorms behind them are gone: `print` shows `Folded()`. It is in eval mode
-    and frozen: no parameter asks for a gradient, so nobody trains it without BatchNorm unawares. In place of `spec` it
-    has `fused_from`. Raises `InputError` for a fused network, and any other model.
+    and frozen: no parameter asks for a gradient, so it cannot be trained without BatchNorm by mistake. In
+    place of `spec` it has `fused_from`. Raises `InputError` for a fused network, and any other model.
     """
     check_model(model)
     spec = spec_to_fold(model)

@@ -128,7 +128,7 @@ class Backend(Protocol):
         """Return a copy for inference, with the BatchNorms folded into the convolutions."""
 
     def devices(self) -> list[str]:
-        """Return the devices that the framework sees, in words."""
+        """Describe the devices that the framework sees."""
 
     def on_device(self, device: str) -> AbstractContextManager[None]:
         """Build and compute inside on "cpu", "cuda" or "mps"; "auto" takes a GPU if there is one."""
@@ -136,7 +136,7 @@ class Backend(Protocol):
 
 def load_part(name: str, part: str) -> Any:
     """Import and return a module of a backend's package, like "train"; raises what `load_backend` raises."""
-    load_backend(name)  # which says in words what is wrong if it does not import
+    load_backend(name)  # which says what is wrong if it does not import
     return importlib.import_module(f"{BACKENDS[name][0]}.{part}")
 
 
@@ -162,7 +162,7 @@ class OnDevice:
 def framework_of(model: Any) -> str | None:
     """Return the name of the backend whose model this is, or None.
 
-    Loads no framework: whoever has a model of it has loaded it.
+    Loads no framework: a model of it cannot exist before it is loaded.
     """
     for name, (module, base) in MODELS.items():
         found = getattr(sys.modules.get(module), base, None)

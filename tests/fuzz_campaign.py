@@ -467,7 +467,7 @@ KINDS: dict[str, Kind] = {
         needs=H5PY,
     ),
     "png": Kind(
-        words="`.png`: 1, 8 and 16 bits, palette, see-through, interlaced",
+        words="`.png`: 1, 8 and 16 bits, palette, transparent, interlaced",
         make=one_picture("png", ".png"),
         read=folder_of,
         argv=picture_argv,

@@ -17,6 +17,7 @@ from shared.networks.catalog import SPECS
 from shared.networks.table import count_buffers, count_macs, count_parameters
 from shared.twins.verification import TOLERANCES, wild_tolerance
 from tests.conftest import ROOT
+from tools.check_names import main as check_names
 from tools.readme_command import command as readme_command
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -107,6 +108,7 @@ def test_the_wheel_holds_the_packages_and_no_tests(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
+        metadata = archive.read(f"resnet_twins-{shared.__version__}.dist-info/METADATA").decode("utf-8")
     assert {name.split("/")[0] for name in names} == {
         "_resnet_twins",
         "resnet_torch",
@@ -120,6 +122,12 @@ def test_the_wheel_holds_the_packages_and_no_tests(tmp_path):
         assert {f"shared/assets/{name}.safetensors", f"shared/assets/{name}.md"} <= set(names)
     assert "shared/assets/digits.npy" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert "](docs/" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"\]\((?!https?://|#)[^)]*\)", metadata) == [], "a link that leads nowhere outside of a clone"
+
+
+def test_the_terms_are_those_of_the_field():
+    assert check_names([]) == 0, "python tools/check_names.py says where"
 
 
 def test_the_version_stands_in_one_place():

@@ -4,7 +4,7 @@
     python tools/classroom_trial.py --markdown      # the same as a table for docs/classroom.md
 
 Each trick is planted into one answer of an otherwise right notebook, so its author must lose the points of that task
-or nothing, and never anybody else's. `tests/test_classroom.py` grades the same class on a small course.
+or nothing, and never anybody else's. `tests/classroom/test_grading.py` grades the same class on a small course.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from shared.classroom.submission import find_tasks, read_notebook
 
 Notebook = dict[str, Any]
 CLASS_SIZE = 50
-SECRET = "TWINS_TRIAL_SECRET"  # a variable of whoever grades
+SECRET = "TWINS_TRIAL_SECRET"  # a variable of the person who grades
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from shared.base.printable import quoted
 def check_images(images: Any, axes: str, channels: int | None) -> NDArray[Any]:
     """Return a batch of images as an array; raise `InputError` for another rank, dtype, or a value that is not finite.
 
-    `axes` says how they lie, "N, H, W, C" or "N, C, H, W"; `channels` is what the model takes, None if nobody knows.
+    `axes` says how they lie, "N, H, W, C" or "N, C, H, W"; `channels` is what the model takes, None if it is not known.
     """
     array = np.asarray(images.detach().cpu() if hasattr(images, "detach") else images)
     if array.dtype.kind not in "biuf":
@@ -36,7 +36,7 @@ def check_images(images: Any, axes: str, channels: int | None) -> NDArray[Any]:
 def check_labels(labels: Any, images: int, classes: int | None) -> NDArray[np.int64]:
     """Return class numbers as an array (N,); raise `InputError` if they are none, or do not fit images and classes.
 
-    `classes` is None if nobody knows how many there are.
+    `classes` is None if it is not known.
     """
     array = np.asarray(labels)
     if array.shape != (images,) or array.dtype.kind not in "iu":

@@ -53,7 +53,7 @@ def most_threads() -> int:
 
 
 def describe_machine() -> str:
-    """Return the processor, the number of cores and the system, in words."""
+    """Describe the processor, the number of cores and the system."""
     name, _ = processor()
     bfloat16 = "with" if has_bfloat16() else "without"
     return f"{name}, {os.cpu_count()} cores, {bfloat16} bfloat16, {platform.platform()}"

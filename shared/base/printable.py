@@ -30,7 +30,7 @@ def quoted(value: Any, most: int = MOST_NAME) -> str:
     """Return a value as Python writes it, `printable`; whatever cannot be written is named by its type."""
     try:
         return printable(repr(value), most)
-    except Exception:  # numbers of thousands of digits, nested lists, objects of somebody else
+    except Exception:  # numbers of thousands of digits, nested lists, foreign objects
         return f"<a {type(value).__name__} that cannot be shown>"
 
 

@@ -1,4 +1,4 @@
-"""Starts Python processes that find this package, whatever lies in the folder, and says in words how they ended."""
+"""Starts Python processes that find this package, whatever lies in the folder, and describes how they ended."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def child_environment(**changes: str) -> dict[str, str]:
 
 
 def ending_words(code: int) -> str:
-    """Return in words how a process ended that did not end well."""
+    """Describe how a process ended that did not end well."""
     if code < 0:
         try:
             return f"was killed by {signal.Signals(-code).name}"
@@ -46,7 +46,7 @@ def ending_words(code: int) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """A process that is over. `output`: what it printed, if all went well; `why` it did not, in words.
+    """A process that is over. `output`: what it printed, if all went well; `why`: the reason, if it did not.
 
     died: it ended without an error of Python's; killed_by: the signal that ended it, or 0.
     """

@@ -142,7 +142,7 @@ def run_race(race: Race, *, rounds: int, seconds: float, say: Say = _silent) -> 
     contestants: dict[int, Contestant] = {}
 
     def ask(number: int, line: str) -> dict[str, Any]:
-        """Ask a contender; whoever fails is out of the race, with all times."""
+        """Ask a contender; one that fails is out of the race, with all times."""
         timing = outcome.timings[number]
         try:
             return contestants[number].ask(line)

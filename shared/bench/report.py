@@ -195,7 +195,7 @@ def tables(results: Results) -> Iterator[tuple[str, Table]]:
 
 
 def describe(results: Results) -> str:
-    """Return the machine, the versions and the ceiling, in words."""
+    """Describe the machine, the versions and the ceiling."""
     versions = printable_list(f"{name} {version}" for name, version in results.versions.items() if version)
     ceiling = ", ".join(f"{speed:,.0f} GFLOP/s in {precision}" for precision, speed in results.ceiling.items())
     most = f" Products of large matrices, the ceiling: {ceiling}." if ceiling else ""

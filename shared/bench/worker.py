@@ -2,7 +2,7 @@
 
     python -m shared.bench.worker JOB     # reads "warm", "go SECONDS" or "profile STEPS", answers in JSON
 
-Only the time between "go" and the answer is measured; whoever waits does nothing.
+Only the time between "go" and the answer is measured; the process that waits does nothing.
 """
 
 from __future__ import annotations

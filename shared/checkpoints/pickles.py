@@ -1,7 +1,7 @@
 """Read a pickle without running it: only the instructions that plain data and tensors need, and nothing of Python's.
 
 A pickle is a program for a small stack machine, and its instruction REDUCE may call anything. This machine knows no
-function at all: whoever reads says what the few names that it allows stand for, and any other one ends the reading.
+function at all: the reader says what the few names that it allows stand for, and any other one ends the reading.
 Nothing that the file chose is hashed, compared or printed on the way, as a few bytes can make that take for ever.
 """
 

@@ -75,7 +75,7 @@ def check(path: Path, progress: Callable[[str], None] = lambda text: None) -> Ch
     """
     for module in ("IPython", "psutil"):
         if not is_installed(module):
-            raise MissingPackageError(f"checking needs Jupyter: {install_command('notebooks')}")
+            raise MissingPackageError(f"checking needs IPython and psutil: {install_command('check')}")
     notebook = read_notebook(path)
     release = _release_of(notebook, path)
     handed_out = read_notebook(release / f"{release.name}.ipynb")

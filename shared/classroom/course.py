@@ -148,6 +148,11 @@ def open_course(folder: Path | None, *, ours: bool = False) -> Course:
         around = [place for place in (here, *here.parents) if (place / CONFIG).exists()]
         if around:
             folder = around[0]
+        elif ours and not OUR_COURSE.is_dir():
+            raise InputError(
+                "the sources of the course lie in a clone of the project, and not in what pip installs; go to a clone, "
+                "or name a course of yours with --course"
+            )
         elif ours or here.is_relative_to(OUR_COURSE.parents[1]):
             folder = OUR_COURSE
         else:

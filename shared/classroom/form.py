@@ -7,7 +7,7 @@ is for; `nbgrader_cell` turns them into what nbgrader knows:
     # %% answer="output_size"                     the student writes it; solutions between the usual marks
     # %% starts="output_size"                     what the cell of that answer holds at first, instead of a stub
     # %% test="output_size" points=3              visible tests, and hidden ones between the usual marks
-    # %% [markdown] written="curve" points=2      answered in words, marked by a person
+    # %% [markdown] written="curve" points=2      answered in prose, marked by a person
     # %%                                          everything else can be read and run, not changed
 """
 

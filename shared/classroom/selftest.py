@@ -77,7 +77,7 @@ def wrong_answers(folder: Path, source: Cell) -> list[WrongAnswer]:
         wrong = found.setdefault(marks["wrong"], WrongAnswer(name=marks["wrong"]))
         loses = {f"test_{task}": float(points) for task, points in marks.get("loses", {}).items()}
         if marks.get("answer") not in answers or not loses.keys() <= tasks.keys():
-            raise InputError(f"{path}: the wrong answer {wrong.name!r} names an answer or a task that there is not")
+            raise InputError(f"{path}: the wrong answer {wrong.name!r} names an answer or a task that does not exist")
         wrong.answers[marks["answer"]] = cell.source
         wrong.loses.update(loses)
     return list(found.values())

@@ -13,16 +13,42 @@ from typing import Any
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from typer.core import TyperGroup
 
 from shared.base.files import write_text
 from shared.base.printable import printable
 
+START, LOOK, LEARN, TRAIN, TEACH = "Start here", "Look at networks", "Learn", "Train and use", "Teach"
+#: The subcommands in the order in which help lists them, those for newcomers first.
+ORDER: tuple[str, ...] = (
+    "demo",
+    "doctor",
+    "models",
+    "compare",
+    "verify",
+    "microscope",
+    "convert",
+    "assignment",
+    "experiment",
+)
+ORDER += ("experiment", "recipes", "train", "evaluate", "predict", "bench", "classroom")
+
+
+class Ordered(TyperGroup):
+    """Lists the subcommands in our order, not in that of the imports."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        """Return their names."""
+        return list(ORDER)
+
+
 app = typer.Typer(
     name="resnet-twins",
+    cls=Ordered,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Residual networks twice: PyTorch and Keras models built from one table, with the same numbers.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     rich_markup_mode="rich",
 )
 
@@ -62,7 +88,7 @@ def only_prints(text: str) -> str:
 class Screen(Console):
     """A console that shows no control characters but its own.
 
-    And it takes it calmly if whoever reads its output, like `head`, has seen enough.
+    It ends without an error if the program that reads its output, like `head`, closes the pipe.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -103,3 +129,10 @@ def emit(text: str, output: Path | None) -> None:
     else:
         write_text(output, text if text.endswith("\n") else text + "\n")
         say(f"wrote {printable(output)}", error=True)
+
+
+def networks(incomplete: str) -> list[str]:
+    """Return the networks of the catalog whose names begin so, for the completion of the shell."""
+    from shared.networks import SPECS
+
+    return [name for name in SPECS if name.startswith(incomplete)]

@@ -11,10 +11,10 @@ from rich.markup import escape
 
 from shared.base.errors import InputError
 from shared.base.printable import printable
-from shared.cli.app import app, console
+from shared.cli.app import TRAIN, app, console
 
 
-@app.command()
+@app.command(rich_help_panel=TRAIN)
 def bench(
     quick: Annotated[bool, typer.Option("--quick", help="Four small races, in about five minutes.")] = False,
     only: Annotated[

@@ -5,10 +5,10 @@ from __future__ import annotations
 import typer
 from rich.markup import escape
 
-from shared.cli.app import app, console
+from shared.cli.app import START, app, console
 
 
-@app.command()
+@app.command(rich_help_panel=START)
 def demo() -> None:
     """Show in about a minute what this package is: the table, both frameworks, one network, real predictions."""
     import time

@@ -8,13 +8,13 @@ import typer
 from rich.markup import escape
 
 from shared.base.printable import printable
-from shared.cli.app import Screen, app
+from shared.cli.app import START, Screen, app
 
 #: Characters of a line of `doctor`, in which other packages say why they do not start.
 MOST_FINDING = 2000
 
 
-@app.command()
+@app.command(rich_help_panel=START)
 def doctor() -> None:
     """Print versions, devices and the data cache, and the command for everything that is missing or broken."""
     from shared.cli.findings import BAD, GOOD, NOTE, examine

@@ -10,8 +10,11 @@ import typer
 from shared import __version__
 from shared.base.errors import InputError, StoppedError, TrainingError
 from shared.base.printable import one_line
+from shared.cli import assignment, bench, classroom, demo, doctor, pictures, training, twins
 from shared.cli.app import PLAIN, Screen, app
 
+#: Each of them registers its subcommands when it is imported.
+PARTS = (assignment, bench, classroom, demo, doctor, pictures, training, twins)
 INTERRUPTED = 130
 MOST_PROBLEMS = 8
 TOO_MUCH = "out of memory; try smaller images, a smaller batch or fewer pictures"
@@ -51,7 +54,7 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):  # a terminal that knows no "✓" shows "+" instead of failing
             stream.reconfigure(errors=PLAIN)
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="resnet-twins", standalone_mode=False)
     except StoppedError as stop:
         print(stop, file=sys.stderr)
         raise SystemExit(INTERRUPTED) from stop

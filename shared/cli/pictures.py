@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from shared.base.errors import InputError
 from shared.base.printable import one_line, printable, printable_list
-from shared.cli.app import Framework, Screen, app, console, say
+from shared.cli.app import TRAIN, Framework, Screen, app, console, say
 
 WeightsHelp = "A file in any format that `convert` reads, or weights that ship: resnet20_cifar, resnet8_digits."
 Model = Annotated[str | None, typer.Option(help="Which network it is.", show_default="recognised")]
@@ -31,7 +31,7 @@ def _numbers(text: str | None, option: str) -> tuple[float, ...] | None:
         ) from None
 
 
-@app.command()
+@app.command(rich_help_panel=TRAIN)
 def evaluate(
     weights: Annotated[str, typer.Argument(help=WeightsHelp)],
     pictures: Annotated[
@@ -96,7 +96,7 @@ def evaluate(
             raise typer.Exit(1)
 
 
-@app.command()
+@app.command(rich_help_panel=TRAIN)
 def predict(
     images: Annotated[list[str], typer.Argument(help="Pictures, folders of them, or - for a list on standard input.")],
     weights: Annotated[str, typer.Option("--weights", "-w", help=WeightsHelp)] = "resnet20_cifar",

@@ -131,7 +131,7 @@ class ReadingBar:
         self.tasks: dict[str, Any] = {}
 
     def move(self, what: str, done: int, total: int) -> None:
-        """Show that `done` of `total` is done (0: nobody knows how much there is)."""
+        """Show that `done` of `total` is done (0: it is not known how much there is)."""
         if not self.bar.live.is_started:
             self.bar.start()
         if what not in self.tasks:

@@ -16,7 +16,7 @@ from rich.markup import escape
 
 from shared.base.errors import InputError, StoppedError
 from shared.base.printable import printable, printable_list
-from shared.cli.app import Framework, app, console, overrides, say
+from shared.cli.app import LEARN, TRAIN, Framework, app, console, networks, overrides, say
 
 if TYPE_CHECKING:
     from shared.training.prepare import Result
@@ -37,7 +37,7 @@ DataDir = Annotated[
 ]
 
 
-@app.command()
+@app.command(rich_help_panel=TRAIN)
 def recipes(
     name: Annotated[str | None, typer.Argument(help="Show every field of this recipe as TOML.")] = None,
 ) -> None:
@@ -68,7 +68,7 @@ Framework_ = Annotated[
 RecipeName = Annotated[
     str | None, typer.Option("--recipe", "-r", help="A recipe, or a .toml file.", show_default="quick")
 ]
-Model = Annotated[str | None, typer.Option(help="A network.", show_default="the recipe's")]
+Model = Annotated[str | None, typer.Option(help="A network.", show_default="the recipe's", autocompletion=networks)]
 Data = Annotated[
     str | None, typer.Option(help="digits, fashion-mnist, cifar10 or folder:PATH.", show_default="the recipe's")
 ]
@@ -101,7 +101,7 @@ Processes = Annotated[
 ]
 
 
-@app.command()
+@app.command(rich_help_panel=TRAIN)
 def train(
     framework: Framework_ = None,
     recipe: RecipeName = None,
@@ -290,7 +290,7 @@ class Experiment(StrEnum):
     degradation = "degradation"
 
 
-@app.command()
+@app.command(rich_help_panel=LEARN)
 def experiment(
     name: Annotated[Experiment, typer.Argument(help="degradation: plain networks against residual ones, by depth.")],
     recipe: Annotated[str, typer.Option("--recipe", "-r", help="How all are trained.")] = "degradation-digits",

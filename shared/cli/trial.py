@@ -25,7 +25,7 @@ ANSWER = "resnet-twins answers: "  # between what packages print while they are 
 class Trial:
     """How it went: `why` not, if it did not; `killed_by`: the signal that ended the process, or 0.
 
-    results: for modules, name -> why it does not import, or ""; for frameworks, name -> its devices in words.
+    results: for modules, name -> why it does not import, or ""; for frameworks, name -> a description of its devices.
     """
 
     why: str = ""

@@ -11,10 +11,13 @@ from rich.markup import escape
 
 from shared.base.errors import InputError
 from shared.base.printable import printable
-from shared.cli.app import app, console, emit, overrides, say
+from shared.cli.app import LOOK, app, console, emit, networks, overrides, say
 
 MODELS_WIDTH = 110
-Name = Annotated[str, typer.Argument(help="A network of the catalog, as `resnet-twins models` lists them.")]
+Name = Annotated[
+    str,
+    typer.Argument(help="A network of the catalog, as `resnet-twins models` lists them.", autocompletion=networks),
+]
 InputSize = Annotated[int | None, typer.Option(help="Height and width of the images, in pixels.", show_default=False)]
 NumClasses = Annotated[int | None, typer.Option(help="Outputs of the last layer.", show_default=False)]
 InChannels = Annotated[int | None, typer.Option(help="Channels of the images: 3 or 1.", show_default=False)]
@@ -47,7 +50,7 @@ class Dtype(StrEnum):
     float64 = "float64"
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK)
 def models() -> None:
     """List the networks of the catalog: depths, parameters, multiply-adds, source."""
     from rich import box
@@ -84,7 +87,7 @@ def models() -> None:
         screen.print(f"Block and source need a terminal of {MODELS_WIDTH} characters.")
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK)
 def compare(
     name: Name,
     input_size: InputSize = None,
@@ -112,7 +115,7 @@ def compare(
         screen = console()
         screen.print(found.to_rich(screen.width))
         screen.print(f"[bold]{escape(found.verdict)}[/]")
-        screen.print("\nWhy other totals go round for this network:")
+        screen.print("\nWhy other sources give other totals for this network:")
         for reason in found.reasons:
             screen.print(f"  • {escape(reason)}")
     else:
@@ -132,9 +135,11 @@ def _tolerance(value: float) -> str:
     return "0" if value == 0 else f"{value:.0e}"
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK)
 def verify(
-    names: Annotated[list[str] | None, typer.Argument(help="Networks; ResNet-18 by default.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Networks; ResNet-18 by default.", autocompletion=networks)
+    ] = None,
     all_networks: Annotated[bool, typer.Option("--all", help="Every network of the catalog.")] = False,
     dtype: Annotated[Dtype | None, typer.Option(help="Only this one; both by default.", show_default=False)] = None,
     device: Where = "cpu",
@@ -192,7 +197,7 @@ def verify(
     screen.print(f"[green]✓[/] all {len(checks)} checks of {len(specs)} network{'s' * (len(specs) > 1)} passed")
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK)
 def microscope(
     name: Name,
     input_size: InputSize = None,
@@ -229,12 +234,13 @@ def microscope(
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK)
 def convert(
     source: Annotated[Path, typer.Argument(help="Weights: .pth .pt .th .tar .bin .safetensors .keras .weights.h5 .h5")],
     target: Annotated[Path, typer.Argument(help="To write: .safetensors, .pth, .keras or .weights.h5")],
     model: Annotated[
-        str | None, typer.Option(help="Which network it is; recognised from the shapes by default.")
+        str | None,
+        typer.Option(help="Which network it is; recognised from the shapes by default.", autocompletion=networks),
     ] = None,
 ) -> None:
     """Convert weights between PyTorch, Keras and safetensors files."""

@@ -1,4 +1,4 @@
-"""Tar archives of somebody else, packed or not: read forward once, and every byte is spent before it is handed on.
+"""Tar archives from elsewhere, packed or not: read forward once, and every byte is spent before it is handed on.
 
 Python's `tarfile` reads the headers; it is not let near the archive itself, because it holds long names and tables of
 any size, follows links, and calls itself for each header that precedes another.

@@ -210,11 +210,11 @@ def _strictly() -> Iterator[None]:
 
 
 def open_picture(content: bytes, channels: int, kinds: Counter[str] | None = None) -> OpenPicture:
-    """Decode a picture to `channels` channels; see-through parts become white. Raises `ValueError` if it is broken.
+    """Decode a picture to `channels` channels; transparent parts become white. Raises `ValueError` if it is broken.
 
     `kinds` counts what was converted.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     kinds = Counter() if kinds is None else kinds
     try:
@@ -223,9 +223,11 @@ def open_picture(content: bytes, channels: int, kinds: Counter[str] | None = Non
             if picture.size != (parts.width, parts.height):
                 raise ValueError("it has two sizes")
             if picture.mode == "F":
-                raise ValueError("its pixels are floating-point numbers; nobody knows which one is white")
+                raise ValueError("its pixels are floating-point numbers; it is not known which value is white")
             picture.load()
             opened = OpenPicture(picture, parts.orientation, channels)
+    except UnidentifiedImageError as error:  # which names the buffer in memory
+        raise ValueError("its header is damaged") from error
     except Exception as error:  # decoders fail in many ways on damaged files
         raise ValueError(printable(error) or type(error).__name__) from error
     grey = opened.deep or picture.mode in ("L", "1")

@@ -40,7 +40,8 @@ def find_place(names: Sequence[str], data_dir: str | Path | None) -> Path | None
 
 def folder_path(path: str, data_dir: str | Path | None = None) -> Path:
     """Return where the folder or archive of `folder:PATH` lies: at `path` itself, or where data sets are looked for."""
-    place = Path(path) if os.path.exists(path) else find_place([path], data_dir)  # noqa: PTH110 (which never raises)
+    own = os.path.expanduser(path)  # noqa: PTH111 (which never raises)
+    place = Path(own) if os.path.exists(own) else find_place([path], data_dir)  # noqa: PTH110 (nor does this)
     if place is None:
         raise InputError(f"folder:{path}: there is no such folder or archive, here or where data sets are looked for")
     return place

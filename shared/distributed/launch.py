@@ -1,4 +1,4 @@
-"""Starts the processes of a distributed run on this machine, waits for them, and says in words how they ended."""
+"""Starts the processes of a distributed run on this machine, waits for them, and describes how they ended."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def tf_configs(ports: Sequence[int]) -> list[str]:
 
 
 def free_ports(number: int) -> list[int]:
-    """Return ports of this machine that nobody uses."""
+    """Return free ports of this machine."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
         for each in sockets:
@@ -136,7 +136,7 @@ def _how_to_go_on(run: Path, processes: int) -> str:
 
 @contextmanager
 def outcome_told() -> Iterator[None]:
-    """Tell whoever started this process, if it was `launch`, with which words it ends; the exit code is then 0.
+    """Tell the process that started this one, if it was `launch`, how it ends; the exit code is then 0.
 
     With another exit code torchrun would start all processes anew, though the same would happen again.
     """
@@ -178,7 +178,7 @@ class _Child:
             self.process.send_signal(number)
 
     def ending(self) -> str:
-        """Return how it ended, in words."""
+        """Describe how it ended."""
         return ending_words(self.process.returncode)
 
     def show_errors(self) -> None:

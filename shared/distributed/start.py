@@ -48,7 +48,7 @@ def train(
 ) -> Result:
     """Do what `shared.training.train` does, as one of several processes, which all call this.
 
-    One thing is different: if `output` holds this same run already, it goes on from there, because whoever starts
+    One thing is different: if `output` holds this same run already, it goes on from there, because the one who starts
     processes starts the same command again when one was killed. Raises `InputError`, `TrainingError`, and
     `LostProcessError` if another process is gone.
     """
@@ -182,7 +182,7 @@ def _settings_of(folder: Path, changes: Mapping[str, Any]) -> Settings:
 
 @contextmanager
 def _joined(framework: str, settings: Settings, reporter: Callable[[], Reporter]) -> Iterator[Team]:
-    """Find the other processes, and leave them at the end. An error because one is gone is said in words."""
+    """Find the other processes, and leave them at the end. If one is gone, the error says so."""
     check_threads(settings)
     if settings.tensorboard:
         check_tensorboard()

@@ -32,7 +32,7 @@ def check_parts(batch_size: int, parts: int) -> None:
 
 
 class ChiefWatch(threading.Thread):
-    """Ends this process when nobody answers at the chief's address any more.
+    """Ends this process when no process answers at the chief's address any more.
 
     TensorFlow tells the chief that a process is gone; the others it lets wait for a dead chief for ever, in a call
     that nothing interrupts.
@@ -67,7 +67,7 @@ class Team:
     """The processes that train together, seen from one of them. Process 0, the chief, alone writes, tests and speaks.
 
     Each framework adds `sum`, the one thing that needs a network; the rest is built on it. All processes must make
-    the same calls in the same order: who waits alone waits long.
+    the same calls in the same order: a process that makes another call waits for ever.
     """
 
     #: Whether a BatchNorm sees the images of this process only, and not the whole batch.
@@ -139,7 +139,7 @@ class Team:
 
     def _decide(self, run: Run, action: Callable[[], bool]) -> bool:
         _, (stop, wishes) = self._perform(action, lambda stop: [float(stop), float(run.stop_requested)])
-        # Whoever got a signal: the chief saves and stops all of them after its next step.
+        # Whichever process got a signal, the chief saves and stops all of them after its next step.
         run.stop_requested = run.stop_requested or wishes > 0
         return bool(stop > 0)
 

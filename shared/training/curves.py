@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.base.figures import BLUE, GREEN, GREY, ORANGE, new_figure, save_figure
+from shared.base.figures import BLUE, GREEN, GREY, ORANGE, drawable, new_figure, save_figure
 from shared.base.printable import printable
 from shared.base.versions import is_installed
 from shared.data.dataset import Dataset
@@ -81,7 +81,7 @@ def plot_confusion(
             if value:
                 colour = "white" if share[row, column] < 50 else "black"
                 axes.text(column, row, f"{value}", ha="center", va="center", color=colour, fontsize=8)
-    classes = [printable(name, MOST_LABEL) for name in classes]
+    classes = [drawable(printable(name, MOST_LABEL)) for name in classes]
     ticks = range(len(classes))
     axes.set_xticks(ticks, classes, rotation=90 if max(map(len, classes)) > 2 else 0)
     axes.set_yticks(ticks, classes)

@@ -29,7 +29,7 @@ LARGE = 10**18
 
 
 def _shown(value: Any) -> str:
-    """Return a value of somebody else's as Python writes it, if it can."""
+    """Return a value from elsewhere as Python writes it, if it can."""
     try:
         return printable(repr(value))
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Classifies pictures of which nobody knows the class."""
+"""Classifies pictures whose class is not known."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MOST_LINE = 5000
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction(Answers):
-    """The twins on pictures whose class nobody knows.
+    """The twins on pictures whose class is not known.
 
     `skipped` are (name, reason) of those that did not decode, `notes` say what of folders was left out.
     """

@@ -25,7 +25,7 @@ from shared.bench.worker import peak_megabytes, recipe_of
 from shared.networks.catalog import get_spec
 from shared.networks.table import count_parameters
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TINY = Job(what="train", model="resnet8_digits", batch_size=4, image_size=8, in_channels=1)
 
 

@@ -181,7 +181,7 @@ def run_planted(place: str) -> None:
 def planted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What the campaign says of each planted reader."""
     place = tmp_path_factory.mktemp("planted") / "inputs"
-    code = f"from tests.test_fuzz import run_planted; run_planted({str(place)!r})"
+    code = f"from tests.campaigns.test_fuzz import run_planted; run_planted({str(place)!r})"
     environment = {**os.environ, **fuzz_campaign.ENVIRONMENT}
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)

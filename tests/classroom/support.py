@@ -13,7 +13,7 @@ from shared.classroom.report import write_report
 from shared.classroom.selftest import with_answers
 from shared.classroom.submission import read_notebook
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 ASSIGNMENTS = ROOT / "tutorials" / "assignments"
 
 TINY = "a0_tiny"

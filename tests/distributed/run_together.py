@@ -1,6 +1,6 @@
-"""One process of a run, for tests/test_distributed.py; alone or the chief, it writes the losses in full precision.
+"""One process of a run, for `test_processes.py`; alone or the chief, it writes the losses in full precision.
 
-python tests/run_together.py FRAMEWORK FOLDER LOSSES.json field=value ...
+python tests/distributed/run_together.py FRAMEWORK FOLDER LOSSES.json field=value ...
 """
 
 from __future__ import annotations

@@ -45,9 +45,9 @@ Outcome = tuple[np.ndarray, dict[str, np.ndarray]]
 
 
 def outcome(framework: str, folder: Path, changes: list[str], start: Callable[[list[str]], object]) -> Outcome:
-    """Train with tests/run_together.py; return the losses, in full precision, and the weights."""
+    """Train with `run_together.py`; return the losses, in full precision, and the weights."""
     losses = folder.parent / f"{folder.name}.json"
-    start([str(ROOT / "tests" / "run_together.py"), framework, str(folder), str(losses), *changes])
+    start([str(ROOT / "tests" / "distributed" / "run_together.py"), framework, str(folder), str(losses), *changes])
     return np.array(json.loads(losses.read_text())), load_file(folder / "last.safetensors")
 
 

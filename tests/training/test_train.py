@@ -19,10 +19,10 @@ from shared.base.lock import HOLDER, LOCK
 from shared.checkpoints.ours import read_metadata
 from shared.data.load import load_data
 from shared.data.score import score
+from shared.networks.catalog import get_spec
 from shared.training import run as run_module
-from shared.training.batches import Batches
 from shared.training.metrics import COLUMNS, read_metrics
-from shared.training.prepare import check_size
+from shared.training.prepare import prepare
 from shared.training.recipe import read_recipe
 from shared.training.recipes import get_recipe
 from shared.training.record import read_about
@@ -263,12 +263,12 @@ def test_a_batch_of_one_pixel_is_refused_with_the_same_line_by_both_before_anyth
 )
 def test_a_batch_of_one_pixel_is_found_in_every_network(changes, together, good):
     recipe = get_recipe("quick", [*ONE_PIXEL, *changes])
-    batches = Batches(load_data("digits"), recipe)
+    prepared = prepare(recipe, get_spec(recipe.model), data=load_data("digits"))
     if good:
-        check_size(recipe, batches, together)
+        prepared.check(together)
     else:
         with pytest.raises(InputError, match="gets one pixel: a BatchNorm cannot learn from one number") as told:
-            check_size(recipe, batches, together)
+            prepared.check(together)
         assert (together == 1) == ("batch_size is 2, so that each process has 1 image, and" in str(told.value))
 
 

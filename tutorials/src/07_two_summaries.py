@@ -596,7 +596,7 @@ assert features.shape == (1, 2048)
 #
 # The package does this bookkeeping for you. `compare` builds a network in both frameworks, asks each
 # for every layer's shape and size, and puts a tick where they agree with the table. Below stand the
-# reasons why other totals go round.
+# reasons why other sources give other totals.
 
 # %%
 comparison = compare("resnet18", by="stage")

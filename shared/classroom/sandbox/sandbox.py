@@ -1,9 +1,9 @@
 """Starts the process in which a student's code runs, shut off from everything, and watches it.
 
 With bubblewrap (Linux) the process sees Python's own folders, read-only, and a home in memory with the files that were
-handed in; no network, no other process, nothing of the course, and nothing of the environment of whoever grades. All
-that it can write to is in memory, of a fixed size, and counts as its memory. Without bubblewrap the code runs as the
-user who grades: `why_not` says so in words, and whoever calls must show them.
+handed in; no network, no other process, nothing of the course, and nothing of the grader's environment. All that it can
+write to is in memory, of a fixed size, and counts as its memory. Without bubblewrap the code runs as the
+user who grades: `why_not` gives the reason, which the caller must show.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ class Sandbox:
     """A student's process: runs cells, answers questions, and is ended when it breaks a limit.
 
     `files` are copied into its folder first, `secret` folders are never seen. With `own`, a folder, the code is that
-    of whoever asks: it runs there, with nothing shut off. A context manager; after `DiedError` it can be asked nothing.
+    of the caller: it runs there, with nothing shut off. A context manager; after `DiedError` it can be asked nothing.
     """
 
     def __init__(
