@@ -33,6 +33,7 @@ from shared.base.printable import printable
 from shared.base.versions import install_command, is_installed
 from shared.classroom.form import Assignment, build_source, is_called, read_assignment
 from shared.classroom.grading import Verdict
+from shared.classroom.submission import Cell, read_notebook
 from shared.classroom.submitted import misplaced, read_class, read_times, students_in, wrong_name
 
 CONFIG = "nbgrader_config.py"
@@ -64,6 +65,11 @@ class Course:
     def source(self, name: str) -> Path:
         """The notebook with solutions and hidden tests."""
         return self.folder / "source" / name / f"{name}.ipynb"
+
+    def read_source(self, name: str) -> Cell:
+        """The notebook with solutions and hidden tests, built from `notebook.py` where it does not lie there yet."""
+        path = self.source(name)
+        return read_notebook(path) if path.exists() else build_source(self.folder / name)
 
     def release(self, name: str) -> Path:
         """The folder that students get."""
@@ -262,7 +268,6 @@ def unreleased(course: Course, names: Iterable[str]) -> list[str]:
             known = {assignment.name for assignment in gradebook.assignments if assignment.notebooks}
 
     def is_released(name: str) -> bool:
-        built = course.source(name).exists() and (course.release(name) / f"{name}.ipynb").exists()
-        return built and name in known
+        return (course.release(name) / f"{name}.ipynb").exists() and name in known
 
     return [name for name in names if not is_released(name)]

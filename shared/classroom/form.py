@@ -1,12 +1,13 @@
 """The form of an assignment: from a folder of plain text to a notebook, and from a submission back to its answers.
 
-An assignment is a folder with `assignment.toml` (what it is), `notebook.py` (text, solutions and tests, in jupytext's
-`py:percent` form), `wrong.py` (wrong answers that `selftest` plants) and `teacher.md`. The marks on a cell say what it
-is for; `nbgrader_cell` turns them into what nbgrader knows:
+An assignment is a folder with `assignment.toml` (what it is), `notebook.py` (text, solutions and visible tests, in
+jupytext's `py:percent` form), `hidden.py` (the hidden tests, in the same form), `wrong.py` (wrong answers that
+`selftest` plants) and `teacher.md`. The marks on a cell say what it is for; `nbgrader_cell` turns them into what
+nbgrader knows:
 
     # %% answer="output_size"                     the student writes it; solutions between the usual marks
     # %% starts="output_size"                     what the cell of that answer holds at first, instead of a stub
-    # %% test="output_size" points=3              visible tests, and hidden ones between the usual marks
+    # %% test="output_size" points=3              visible tests; in hidden.py, those hidden behind them
     # %% [markdown] written="curve" points=2      answered in prose, marked by a person
     # %%                                          everything else can be read and run, not changed
 """
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.base.errors import InputError
-from shared.classroom.submission import Cell, split_hidden
+from shared.classroom.submission import BEGIN, END, Cell, split_hidden
 
 BUILT = Path(__file__).parents[2] / "tutorials" / "assignments" / "release"
 SHIPPED = Path(__file__).parents[1] / "assets" / "assignments"
@@ -118,17 +119,41 @@ def _listed(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
+def _read_cells(path: Path) -> list[Cell]:
+    """The cells of a program in jupytext's `py:percent` form."""
+    import jupytext
+
+    cells: list[Cell] = json.loads(jupytext.writes(jupytext.read(path), fmt="ipynb"))["cells"]
+    for cell in cells:
+        cell["source"] = "".join(cell["source"])
+    return cells
+
+
+def _with_hidden_tests(cells: list[Cell], path: Path) -> list[Cell]:
+    """The cells with the hidden tests of `path`, if there is such a file, behind the visible ones of the same name.
+
+    Raises `InputError` for a name that no test has, or that has two cells.
+    """
+    if not path.exists():
+        return cells
+    by_name = {cell["metadata"]["test"]: cell for cell in cells if "test" in cell["metadata"]}
+    for hidden in _read_cells(path):
+        if hidden["metadata"].get("test") is None:
+            continue  # the line that says what the file is for
+        cell = by_name.pop(hidden["metadata"]["test"], None)
+        if cell is None:
+            raise InputError(f"{path}: there is no test {hidden['metadata']['test']!r}, or it stands there twice")
+        cell["source"] = "\n".join([cell["source"], BEGIN, hidden["source"], END])
+    return cells
+
+
 def build_source(folder: Path) -> Cell:
     """The source notebook of the assignment in `folder`, as plain data; needs jupytext.
 
     Raises `InputError` where the marks of the cells make no sense.
     """
-    import jupytext
-
     assignment = read_assignment(folder)
-    cells = json.loads(jupytext.writes(jupytext.read(folder / "notebook.py"), fmt="ipynb"))["cells"]
-    for cell in cells:
-        cell["source"] = "".join(cell["source"])
+    cells = _with_hidden_tests(_read_cells(folder / "notebook.py"), folder / "hidden.py")
     starts = {cell["metadata"]["starts"]: cell["source"] for cell in cells if "starts" in cell["metadata"]}
     cells = [cell for cell in cells if "starts" not in cell["metadata"]]
     marked = [(cell["metadata"].get("test") or cell["metadata"].get("written"), cell) for cell in cells]

@@ -86,7 +86,7 @@ def verdict_on(course: Course, assignment: str, student: str, *, again: bool = F
     try:
         if why := wrong_name(student):
             raise InputError(f"rename the folder {printable(student)} in {course.folder / 'submitted'}: {why}")
-        folder, source = course.submission(assignment, student), read_notebook(course.source(assignment))
+        folder, source = course.submission(assignment, student), course.read_source(assignment)
         if known and known.digest and not again and known.digest == grading.digest(folder, course.seed(), source):
             return known
         made = read_assignment(course.folder / assignment)
@@ -101,7 +101,7 @@ def verdict_on(course: Course, assignment: str, student: str, *, again: bool = F
 
 def ungraded(course: Course, assignment: str, student: str, why: str) -> Verdict:
     """A verdict without marks: a person must look."""
-    source = read_notebook(course.source(assignment))
+    source = course.read_source(assignment)
     handed_out = read_notebook(course.release(assignment) / f"{assignment}.ipynb")
     verdict = Verdict(student=student, assignment=assignment, digest="", failed=[printable(why, 500)])
     verdict.marks = [

@@ -18,7 +18,7 @@ from shared.classroom.course import Course, nbgrader_api
 from shared.classroom.form import Assignment
 from shared.classroom.grade_class import TO_ENTER
 from shared.classroom.grading import Verdict, digest
-from shared.classroom.submission import Task, find_tasks, read_notebook, shortened
+from shared.classroom.submission import Task, find_tasks, shortened
 from shared.classroom.workers import each_apart
 
 FLAGS = {
@@ -66,9 +66,9 @@ def collect(course: Course, assignment: Assignment) -> tuple[list[Task], list[Li
 
     Raises `InputError` if the assignment was never released.
     """
-    if not course.source(assignment.name).exists():
+    if not course.release(assignment.name).exists():
         raise InputError(f"{assignment.name} was never released; run resnet-twins classroom release {assignment.name}")
-    source = read_notebook(course.source(assignment.name))
+    source = course.read_source(assignment.name)
     tasks, listed, seed = find_tasks(source), course.listed(), course.seed()
     lines = []
     with nbgrader_api(course) as api, api.gradebook as gradebook:
@@ -252,7 +252,7 @@ def write_report(course: Course, names: list[str] | None, folder: Path) -> list[
     found = []
     for assignment in course.assignments():
         given = any(course.has_submission(assignment.name, student) for student in students)
-        if (given and course.source(assignment.name).exists()) or (names and assignment.name in chosen):
+        if (given and course.release(assignment.name).exists()) or (names and assignment.name in chosen):
             found.append((assignment, *collect(course, assignment)))
     if not any(assignment.name in chosen for assignment, _, _ in found):
         but = f"; but {elsewhere[0]}" if elsewhere else ""

@@ -45,10 +45,10 @@ from torch import nn
 import resnet_tf  # brings Keras, without TensorFlow's messages at the start
 import resnet_torch
 import keras
-from shared.networks.catalog import get_spec
-from shared.data.load import load_data
-from shared.base.figures import BLUE, GREY, ORANGE
-from shared.networks.table import count_parameters, layer_table
+from shared.networks import get_spec
+from shared.data import load_data
+from shared.base import BLUE, GREY, ORANGE
+from shared.networks import count_parameters, layer_table
 
 # %% [markdown]
 # ## A question from 2015

@@ -45,10 +45,10 @@ from torch import nn
 import resnet_tf  # brings Keras, without TensorFlow's messages at the start
 import keras
 from keras import layers
-from shared.networks.catalog import get_spec
-from shared.base.figures import BLUE, GREEN, GREY, ORANGE
-from shared.networks.table import layer_table
-from shared.twins.difference import relative  # max|a - b| / max|b|
+from shared.networks import get_spec
+from shared.base import BLUE, GREEN, GREY, ORANGE
+from shared.networks import layer_table
+from shared.twins import relative  # max|a - b| / max|b|
 
 torch.manual_seed(0)
 keras.utils.set_random_seed(0)

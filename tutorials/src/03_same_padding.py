@@ -46,12 +46,12 @@ import resnet_tf  # brings Keras, without TensorFlow's messages at the start
 import resnet_torch
 import keras
 from keras import layers
-from shared.data.load import load_data
-from shared.twins.microscopy import examine
-from shared.base.figures import BLUE, GREY, ORANGE
-from shared.twins.microscopy import plot_microscope
-from shared.checkpoints.shipped import read_trained
-from shared.twins.difference import relative  # max|a - b| / max|b|
+from shared.data import load_data
+from shared.twins import examine
+from shared.base import BLUE, GREY, ORANGE
+from shared.twins import plot_microscope
+from shared.checkpoints import read_trained
+from shared.twins import relative  # max|a - b| / max|b|
 
 torch.manual_seed(0)
 keras.utils.set_random_seed(0)

@@ -44,11 +44,11 @@ import keras
 import tensorflow as tf
 from keras import layers
 from resnet_tf.layers import BatchNormalization
-from shared.networks.catalog import get_spec
-from shared.data.load import load_data
-from shared.base.figures import BLUE, GREEN, GREY, ORANGE
-from shared.checkpoints.shipped import read_trained
-from shared.networks.table import layer_table
+from shared.networks import get_spec
+from shared.data import load_data
+from shared.base import BLUE, GREEN, GREY, ORANGE
+from shared.checkpoints import read_trained
+from shared.networks import layer_table
 
 torch.manual_seed(0)
 keras.utils.set_random_seed(0)

@@ -43,11 +43,9 @@ import resnet_tf  # brings Keras, without TensorFlow's messages at the start
 import resnet_torch
 import keras
 from keras import layers
-from shared.networks.diagrams import plot_block
-from shared.base.figures import BLUE, GREEN, GREY, ORANGE
-from shared.networks.catalog import get_spec
-from shared.networks.spec import ResNetSpec
-from shared.networks.table import count_parameters, layer_table
+from shared.networks import plot_block
+from shared.base import BLUE, GREEN, GREY, ORANGE
+from shared.networks import ResNetSpec, count_parameters, get_spec, layer_table
 
 # %% [markdown]
 # ## The idea in one line

@@ -45,12 +45,11 @@ import resnet_tf  # brings Keras, without TensorFlow's messages at the start
 import resnet_torch
 import keras
 from keras import layers
-from shared.networks.catalog import get_spec
-from shared.twins.comparison import compare
-from shared.networks.diagrams import plot_stages
-from shared.base.figures import BLUE, GREEN, GREY, ORANGE
-from shared.networks.spec import ResNetSpec
-from shared.networks.table import count_macs, count_parameters, layer_table
+from shared.networks import get_spec
+from shared.twins import compare
+from shared.networks import plot_stages
+from shared.base import BLUE, GREEN, GREY, ORANGE
+from shared.networks import ResNetSpec, count_macs, count_parameters, layer_table
 
 # %% [markdown]
 # ## The plan of every ResNet

@@ -50,10 +50,10 @@ import resnet_tf  # brings Keras, without TensorFlow's messages at the start
 import resnet_torch
 import keras
 from keras import layers
-from shared.networks.catalog import get_spec
-from shared.twins.comparison import compare
-from shared.base.figures import BLUE, GREEN, GREY, ORANGE
-from shared.networks.table import count_parameters
+from shared.networks import get_spec
+from shared.twins import compare
+from shared.base import BLUE, GREEN, GREY, ORANGE
+from shared.networks import count_parameters
 
 # %% [markdown]
 # ## PyTorch: `print(model)`

@@ -47,11 +47,9 @@ import resnet_torch
 import keras
 import tensorflow as tf
 from keras import layers
-from shared.networks.catalog import get_spec
-from shared.networks.diagrams import plot_block
-from shared.base.figures import BLUE, GREEN, GREY, ORANGE
-from shared.networks.spec import ResNetSpec
-from shared.networks.table import count_macs, count_parameters, layer_table
+from shared.networks import get_spec, plot_block
+from shared.base import BLUE, GREEN, GREY, ORANGE
+from shared.networks import ResNetSpec, count_macs, count_parameters, layer_table
 
 # %% [markdown]
 # ## The price of two blocks

@@ -45,13 +45,11 @@ import torch
 import resnet_tf  # brings Keras, without TensorFlow's messages at the start
 import resnet_torch
 import keras
-from shared.data.load import load_data
-from shared.data.places import data_folders
-from shared.twins.evaluation import evaluate
-from shared.twins.microscopy import examine
-from shared.base.figures import BLUE, GREEN, GREY, ORANGE
-from shared.checkpoints.shipped import read_trained
-from shared.networks.canonical import recognise
+from shared.data import data_folders, load_data
+from shared.twins import evaluate, examine
+from shared.base import BLUE, GREEN, GREY, ORANGE
+from shared.checkpoints import read_trained
+from shared.networks import recognise
 
 folder = Path(tempfile.mkdtemp())  # for the files of this tutorial
 

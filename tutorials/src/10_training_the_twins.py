@@ -52,13 +52,12 @@ import keras
 from keras import ops
 from resnet_tf import optimizers
 from resnet_tf.layers import dtype_scope
-from shared.training.batches import Batches
-from shared.networks.catalog import get_spec
-from shared.data.load import find_local, load_data
-from shared.base.figures import BLUE, GREEN, GREY, ORANGE
-from shared.training.recipes import get_recipe
-from shared.training.start import train
-from shared.networks.initial import lively_weights
+from shared.training import Batches
+from shared.networks import get_spec
+from shared.data import find_local, load_data
+from shared.base import BLUE, GREEN, GREY, ORANGE
+from shared.training import get_recipe, train
+from shared.networks import lively_weights
 
 # %% [markdown]
 # ## The same batches

@@ -48,13 +48,12 @@ import resnet_tf  # brings Keras, without TensorFlow's messages at the start
 import resnet_torch
 import keras
 import tensorflow as tf
-from shared.training.batches import Batches
-from shared.networks.catalog import get_spec
-from shared.data.load import load_data
-from shared.base.figures import BLUE, GREEN, GREY, ORANGE
-from shared.training.recipes import get_recipe
-from shared.networks.spec import ResNetSpec
-from shared.networks.table import layer_table
+from shared.training import Batches
+from shared.networks import get_spec
+from shared.data import load_data
+from shared.base import BLUE, GREEN, GREY, ORANGE
+from shared.training import get_recipe
+from shared.networks import ResNetSpec, layer_table
 
 # %% [markdown]
 # ## The question

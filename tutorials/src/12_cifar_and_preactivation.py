@@ -50,23 +50,18 @@ import resnet_tf  # brings Keras, without TensorFlow's messages at the start
 import resnet_torch
 import keras
 from keras import layers
-from shared.twins.difference import random_images
-from shared.data.inputs import resize
-from shared.training.batches import Batches
-from shared.networks.catalog import get_spec
-from shared.data.dataset import Split
-from shared.data.load import find_local, load_data
-from shared.data.places import folder_path
-from shared.networks.diagrams import plot_block
-from shared.twins.answers import ask, inputs_of
-from shared.twins.evaluation import evaluate
-from shared.data.pictures import to_square
-from shared.base.figures import BLUE, GREEN, GREY, ORANGE
-from shared.training.curves import plot_confusion
-from shared.training.recipes import get_recipe
-from shared.checkpoints.shipped import ASSETS, read_trained
-from shared.networks.spec import ResNetSpec
-from shared.networks.table import count_parameters, layer_table
+from shared.twins import random_images
+from shared.data import resize
+from shared.training import Batches
+from shared.networks import get_spec
+from shared.data import Split, find_local, folder_path, load_data
+from shared.networks import plot_block
+from shared.twins import ask, evaluate, inputs_of
+from shared.data import to_square
+from shared.base import BLUE, GREEN, GREY, ORANGE
+from shared.training import get_recipe, plot_confusion
+from shared.checkpoints import ASSETS, read_trained
+from shared.networks import ResNetSpec, count_parameters, layer_table
 
 # %% [markdown]
 # ## The networks for small pictures

@@ -29,10 +29,10 @@ from torch import nn
 
 import resnet_tf  # brings Keras, without TensorFlow's messages at the start
 import resnet_torch
-from shared.networks.catalog import get_spec
-from shared.data.load import load_data
-from shared.base.figures import BLUE, GREEN, ORANGE
-from shared.networks.table import count_parameters
+from shared.networks import get_spec
+from shared.data import load_data
+from shared.base import BLUE, GREEN, ORANGE
+from shared.networks import count_parameters
 
 # %% [markdown]
 # The data, the training loop and the error of the tutorial, once more.

@@ -33,10 +33,10 @@ from torch.nn import functional as F
 import resnet_tf  # brings Keras, without TensorFlow's messages at the start
 import keras
 from keras import layers
-from shared.data.load import load_data
-from shared.base.figures import BLUE, GREY, ORANGE
-from shared.checkpoints.shipped import read_trained
-from shared.twins.difference import relative  # max|a - b| / max|b|
+from shared.data import load_data
+from shared.base import BLUE, GREY, ORANGE
+from shared.checkpoints import read_trained
+from shared.twins import relative  # max|a - b| / max|b|
 
 
 def same_padding(n: int, k: int, s: int) -> tuple[int, int]:

@@ -31,9 +31,9 @@ import resnet_tf  # brings Keras, without TensorFlow's messages at the start
 import resnet_torch
 import keras
 from keras import layers
-from shared.data.load import load_data
-from shared.base.figures import BLUE, GREY, ORANGE
-from shared.checkpoints.shipped import read_trained
+from shared.data import load_data
+from shared.base import BLUE, GREY, ORANGE
+from shared.checkpoints import read_trained
 
 torch.manual_seed(0)
 keras.utils.set_random_seed(0)

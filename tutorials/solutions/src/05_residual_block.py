@@ -29,10 +29,9 @@ from torch import nn
 import resnet_tf  # brings Keras, without TensorFlow's messages at the start
 import keras
 from keras import layers
-from shared.networks.catalog import get_spec
-from shared.networks.diagrams import plot_block
-from shared.base.figures import BLUE, ORANGE
-from shared.networks.table import layer_table
+from shared.networks import get_spec, plot_block
+from shared.base import BLUE, ORANGE
+from shared.networks import layer_table
 
 # %% [markdown]
 # ## Exercise 1: predict

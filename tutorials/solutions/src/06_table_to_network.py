@@ -29,10 +29,15 @@ from torch import nn
 import resnet_tf  # brings Keras, without TensorFlow's messages at the start
 import resnet_torch
 import keras
-from shared.networks.catalog import get_spec
-from shared.networks.diagrams import plot_stages
-from shared.networks.spec import ResNetSpec, StemSpec
-from shared.networks.table import count_macs, count_parameters, layer_table
+from shared.networks import (
+    ResNetSpec,
+    StemSpec,
+    count_macs,
+    count_parameters,
+    get_spec,
+    layer_table,
+    plot_stages,
+)
 
 # %% [markdown]
 # ## Exercise 1: predict

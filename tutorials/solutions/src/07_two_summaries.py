@@ -30,8 +30,7 @@ import resnet_tf  # brings Keras, without TensorFlow's messages at the start
 import resnet_torch
 import keras
 from keras import layers
-from shared.networks.catalog import get_spec
-from shared.networks.table import layer_table
+from shared.networks import get_spec, layer_table
 
 # %% [markdown]
 # ## Exercise 1: predict

@@ -30,9 +30,7 @@ import resnet_tf  # brings Keras, without TensorFlow's messages at the start
 import keras
 import tensorflow as tf
 from keras import layers
-from shared.networks.catalog import get_spec
-from shared.networks.spec import ResNetSpec
-from shared.networks.table import count_macs, count_parameters, layer_table
+from shared.networks import ResNetSpec, count_macs, count_parameters, get_spec, layer_table
 
 # %% [markdown]
 # ## Exercise 1: predict

@@ -31,13 +31,12 @@ import torch
 import resnet_tf  # brings Keras, without TensorFlow's messages at the start
 import resnet_torch
 import keras
-from shared.networks.catalog import get_spec
-from shared.data.load import load_data
-from shared.twins.faults import plant_fault
-from shared.twins.microscopy import examine
-from shared.base.figures import BLUE, GREY
-from shared.checkpoints.shipped import read_trained
-from shared.networks.table import weight_shapes
+from shared.networks import get_spec
+from shared.data import load_data
+from shared.twins import examine, plant_fault
+from shared.base import BLUE, GREY
+from shared.checkpoints import read_trained
+from shared.networks import weight_shapes
 
 trained = read_trained("resnet8_digits")
 digits = load_data("digits").test

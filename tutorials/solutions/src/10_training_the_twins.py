@@ -32,12 +32,12 @@ import resnet_torch
 import keras
 from keras import ops
 from resnet_tf.layers import dtype_scope
-from shared.training.batches import Batches
-from shared.networks.catalog import get_spec
-from shared.data.load import load_data
-from shared.base.figures import BLUE, ORANGE
-from shared.training.recipes import get_recipe
-from shared.networks.initial import lively_weights
+from shared.training import Batches
+from shared.networks import get_spec
+from shared.data import load_data
+from shared.base import BLUE, ORANGE
+from shared.training import get_recipe
+from shared.networks import lively_weights
 
 # %% [markdown]
 # The batches and the bench of the tutorial, a little shorter:

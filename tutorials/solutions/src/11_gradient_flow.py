@@ -29,12 +29,12 @@ from torch import nn
 
 import resnet_tf  # brings Keras, without TensorFlow's messages at the start
 import resnet_torch
-from shared.training.batches import Batches
-from shared.networks.catalog import get_spec
-from shared.data.load import load_data
-from shared.base.figures import BLUE, GREEN, GREY, ORANGE
-from shared.training.recipes import get_recipe
-from shared.networks.spec import ResNetSpec
+from shared.training import Batches
+from shared.networks import get_spec
+from shared.data import load_data
+from shared.base import BLUE, GREEN, GREY, ORANGE
+from shared.training import get_recipe
+from shared.networks import ResNetSpec
 
 # %% [markdown]
 # What several exercises need, as in the tutorial:

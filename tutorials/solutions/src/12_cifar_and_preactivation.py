@@ -30,17 +30,14 @@ import numpy as np
 import resnet_tf  # brings Keras, without TensorFlow's messages at the start
 import resnet_torch
 import keras
-from shared.twins.difference import random_images
-from shared.data.inputs import Inputs
-from shared.networks.catalog import get_spec
-from shared.data.dataset import Split
-from shared.data.load import find_local, load_data
-from shared.data.places import folder_path
-from shared.twins.answers import ask, inputs_of
-from shared.twins.evaluation import evaluate
-from shared.base.figures import BLUE, ORANGE
-from shared.checkpoints.shipped import read_trained
-from shared.networks.table import count_parameters
+from shared.twins import random_images
+from shared.data import Inputs
+from shared.networks import get_spec
+from shared.data import Split, find_local, folder_path, load_data
+from shared.twins import ask, evaluate, inputs_of
+from shared.base import BLUE, ORANGE
+from shared.checkpoints import read_trained
+from shared.networks import count_parameters
 
 # %% [markdown]
 # ## Exercise 1: predict
