@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from numpy.typing import NDArray
 
@@ -35,16 +35,24 @@ def names_of(framework: str) -> tuple[str, ...]:
 
 make_safe(load=False)
 
-#: Backend name -> (package of ours, the modules it needs, what people call it).
-#: A third framework is one line more, here and in `MODELS`.
+
+class Framework(NamedTuple):
+    """What is known of a framework before it is loaded."""
+
+    package: str  # of ours
+    modules: tuple[str, ...]  # that it needs; the last one is what people import
+    title: str  # what people call it
+    model: tuple[str, str]  # module and name of the class of its models
+    layout: str  # of an image
+
+
+#: Backend name -> framework. Another one is a folder and a line here.
 BACKENDS = {
-    "torch": ("resnet_torch", ("torch",), "PyTorch"),
-    "tf": ("resnet_tf", ("tensorflow", "keras"), "Keras"),
+    "torch": Framework("resnet_torch", ("torch",), "PyTorch", ("torch.nn", "Module"), "C,H,W"),
+    "tf": Framework("resnet_tf", ("tensorflow", "keras"), "Keras", ("keras", "Model"), "H,W,C"),
 }
 #: Where one may ask for a computation to be done.
 DEVICES = ("auto", "cpu", "cuda", "mps")
-#: Backend name -> module and name of the class of its models. Keras' own are PyTorch's too where it runs on PyTorch.
-MODELS = {"tf": ("keras", "Model"), "torch": ("torch.nn", "Module")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +145,7 @@ class Backend(Protocol):
 def load_part(name: str, part: str) -> Any:
     """Import and return a module of a backend's package, like "train"; raises what `load_backend` raises."""
     load_backend(name)  # which says what is wrong if it does not import
-    return importlib.import_module(f"{BACKENDS[name][0]}.{part}")
+    return importlib.import_module(f"{BACKENDS[name].package}.{part}")
 
 
 class OnDevice:
@@ -164,11 +172,13 @@ def framework_of(model: Any) -> str | None:
 
     Loads no framework: a model of it cannot exist before it is loaded.
     """
-    for name, (module, base) in MODELS.items():
-        found = getattr(sys.modules.get(module), base, None)
-        if found is not None and isinstance(model, found):
-            return name
-    return None
+    found = None
+    for name, framework in BACKENDS.items():
+        module, base = framework.model
+        kind = getattr(sys.modules.get(module), base, None)
+        if kind is not None and isinstance(model, kind):
+            found = name  # the last one: Keras' models are PyTorch's, too, where Keras runs on PyTorch
+    return found
 
 
 def check_framework(model: Any, name: str) -> None:
@@ -176,11 +186,11 @@ def check_framework(model: Any, name: str) -> None:
     found = framework_of(model)
     if found == name:
         return
-    package, _, title = BACKENDS[name]
+    package, title = BACKENDS[name].package, BACKENDS[name].title
     kind = f"{type(model).__module__}.{type(model).__name__}"
     if found is None:
         raise InputError(f"this is no {title} model but a {kind}; {package}.create_model makes one")
-    other, _, other_title = BACKENDS[found]
+    other, other_title = BACKENDS[found].package, BACKENDS[found].title
     raise InputError(
         f"this is a {other_title} model ({kind}), and {package} takes {title} models: use {other} for this one"
     )
@@ -188,7 +198,7 @@ def check_framework(model: Any, name: str) -> None:
 
 def missing_modules(name: str) -> list[str]:
     """Return the modules that backend `name` needs and that are not installed."""
-    return [module for module in BACKENDS[name][1] if not is_installed(module)]
+    return [module for module in BACKENDS[name].modules if not is_installed(module)]
 
 
 def check_installed(*names: str) -> None:
@@ -200,7 +210,7 @@ def check_installed(*names: str) -> None:
             raise InputError(f"unknown framework {name!r}; allowed is one of {', '.join(BACKENDS)}")
         missing = missing_modules(name)
         if missing:
-            title = BACKENDS[name][2]
+            title = BACKENDS[name].title
             raise MissingPackageError(
                 f"{title} is not installed ({', '.join(missing)} missing); {how_to_install(name)}"
             )
@@ -213,7 +223,7 @@ def load_backend(name: str, *, device: str | None = None) -> Backend:
     installs the framework if it is absent or broken.
     """
     check_installed(name)
-    package, _, title = BACKENDS[name]
+    package, title = BACKENDS[name].package, BACKENDS[name].title
     try:
         check_names(package)
     except ImportError as error:
@@ -225,7 +235,7 @@ def load_backend(name: str, *, device: str | None = None) -> Backend:
     except Exception as error:  # a framework may break in any way while it starts
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         mend = f"install it anew with: {install_command(name, anew=True)}"
-        for module in BACKENDS[name][1]:
+        for module in BACKENDS[name].modules:
             if (other := hiding(module)) is not None:
                 mend = f"{other} is in the way: it hides the installed {module}; rename it"
         raise MissingPackageError(f"{title} is installed but does not import ({reason}); {mend}") from error

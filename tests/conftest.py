@@ -47,7 +47,7 @@ def load_once(name: str) -> ModuleType:
 def backend(name: str) -> ModuleType:
     missing = missing_modules(name)
     if missing:
-        pytest.skip(f"{BACKENDS[name][2]} is not installed ({', '.join(missing)} missing)")
+        pytest.skip(f"{BACKENDS[name].title} is not installed ({', '.join(missing)} missing)")
     return load_once(name)
 
 

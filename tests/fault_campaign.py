@@ -511,7 +511,7 @@ class Campaign:
                 self.note(step.__name__, FAILED=str(error))
                 if step == self.make_reference:
                     break
-            console.print(f"{BACKENDS[self.framework][2]}: {step.__name__}, {time.monotonic() - begun:.0f} s")
+            console.print(f"{BACKENDS[self.framework].title}: {step.__name__}, {time.monotonic() - begun:.0f} s")
         return good
 
 
@@ -540,7 +540,7 @@ def table_rows(figures: dict[str, dict[str, dict[str, Any]]]) -> list[tuple[str,
 
 def headings(figures: dict[str, Any]) -> tuple[str, ...]:
     """Return the headings of the table."""
-    return ("what was done", *(f"times, {BACKENDS[name][2]}" for name in figures), "what came of it")
+    return ("what was done", *(f"times, {BACKENDS[name].title}" for name in figures), "what came of it")
 
 
 def markdown(figures: dict[str, dict[str, dict[str, Any]]]) -> str:

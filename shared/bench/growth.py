@@ -65,7 +65,8 @@ def measure_growth(sweep: Sweep, *, rounds: int, seconds: float, say: Say) -> li
     grown = []
     for value, job in sweep.points:
         entries = tuple(
-            Contender(label=title, job=replace(job, backend=backend)) for backend, (_, _, title) in BACKENDS.items()
+            Contender(label=framework.title, job=replace(job, backend=backend))
+            for backend, framework in BACKENDS.items()
         )
         race = Race(name=sweep.name, title=f"{sweep.title}, {sweep.axis}: {value}", contenders=entries)
         outcome = run_race(race, rounds=rounds, seconds=seconds, say=say)

@@ -107,7 +107,7 @@ def _race(
     for who in peers:
         label, backend = PEERS[who]
         entries.append(Contender(label=label, job=replace(job, backend=backend, who=who, channels_last=False)))
-    for backend, (_, _, framework) in BACKENDS.items():
+    for backend, framework in ((name, entry.title) for name, entry in BACKENDS.items()):
         for setting, options in (SETTINGS[job.what] | (more or {})).items():
             if backend == "tf" and "channels_last" in options:
                 continue  # TensorFlow has no other layout on a CPU
@@ -190,7 +190,7 @@ def ceilings() -> Race:
             label=f"{framework}, {precision}",
             job=Job(backend=backend, what="matmul", image_size=MATRIX, precision=precision),
         )
-        for backend, (_, _, framework) in BACKENDS.items()
+        for backend, framework in ((name, entry.title) for name, entry in BACKENDS.items())
         for precision in ("float32", "bfloat16")
     ]
     return Race(name="ceiling", title=f"products of {MATRIX} x {MATRIX} matrices", contenders=tuple(entries))

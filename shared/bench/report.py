@@ -127,7 +127,7 @@ def summary_table(results: Results) -> Table:
             row.append(f"{best[0]:.2f} ({setting or 'the same'})" if best else "")
         rows.append(tuple(row))
     columns = ["work", "1 is the speed of"]
-    for _, _, title in BACKENDS.values():
+    for title in (framework.title for framework in BACKENDS.values()):
         columns += [f"{title} twin", "its best setting"]
     return Table("times as fast", tuple(columns), tuple(rows))
 
@@ -149,7 +149,7 @@ def start_table(title: str, starts: list[Start]) -> Table:
 def growth_table(results: Results, sweep: Sweep) -> Table:
     """Return time and memory at the points of a sweep."""
     columns = [sweep.axis, "million multiply-adds"]
-    for _, _, title in BACKENDS.values():
+    for title in (framework.title for framework in BACKENDS.values()):
         columns += [f"{title}: step", "peak memory"]
     rows = []
     for grown in results.growth:
@@ -275,8 +275,8 @@ def plot_growth(results: Results, path: Path | None = None) -> Any:
             values = [value for value, _, _ in points]
             steps = [timing.job.batch_size / timing.rate * 1000 for _, _, timing in points]
             style: dict[str, Any] = {"color": colour, "marker": marker, "linestyle": line}
-            above.plot(values, steps, label=BACKENDS[backend][2], **style)
-            below.plot(values, [timing.megabytes for _, _, timing in points], label=BACKENDS[backend][2], **style)
+            above.plot(values, steps, label=BACKENDS[backend].title, **style)
+            below.plot(values, [timing.megabytes for _, _, timing in points], label=BACKENDS[backend].title, **style)
             if backend == "torch":
                 work = [count * timing.job.batch_size for _, count, timing in points]
                 above.plot(

@@ -50,13 +50,13 @@ def demo() -> None:
             following = PAPER_DEPTHS[min(index, len(PAPER_DEPTHS) - 1)]
             bar.update(task, advance=1, description=f"building {following} twice")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for heading in ("network", "layers", "PyTorch", "Keras", "equal"):
+    for heading in ("network", "layers", *(framework.title for framework in BACKENDS.values()), "equal"):
         table.add_column(heading, justify="left" if heading in ("network", "equal") else "right")
     for comparison in comparisons:
         sums = comparison.totals
         verdict = "[green]✓[/] all" if comparison.equal else f"[bold red]{escape(comparison.verdict)}[/]"
         layers = sum(row.kind != "pad" for row in comparison.rows)
-        numbers = (f"{layers}", f"{sums.torch_parameters:,}", f"{sums.keras_parameters:,}")
+        numbers = (f"{layers}", *(f"{number:,}" for number in sums.parameters.values()))
         table.add_row(comparison.spec.name, *numbers, verdict)
     screen.print(table)
     screen.print("parameters of each; equal: output shape, parameters and buffers of every layer\n")
@@ -78,7 +78,7 @@ def demo() -> None:
     total = len(digits.labels)
     for name in BACKENDS:
         right = digits.correct(name)
-        screen.print(f"{BACKENDS[name][2]:8} {right} of {total} held-out digits right ({right / total:.1%})")
+        screen.print(f"{BACKENDS[name].title:8} {right} of {total} held-out digits right ({right / total:.1%})")
     mark = "[green]✓[/]" if digits.differing == 0 else "[bold red]✗[/]"
     screen.print(
         f"{mark} {digits.differing} of {total} predictions differ; largest logit difference "

@@ -93,7 +93,7 @@ def _broken(found: Finding, why: str, extra: str) -> Finding:
 
 def _frameworks() -> Iterator[Finding]:
     """Try the installed frameworks together, as most commands use them; if that fails, each alone."""
-    for name, (_, _, title) in BACKENDS.items():
+    for name, title in ((name, framework.title) for name, framework in BACKENDS.items()):
         if absent := ", ".join(missing_modules(name)):
             yield Finding(title, NOTE, f"{absent} not installed: this twin is not available", _install(name))
     names = [name for name in BACKENDS if not missing_modules(name)]
@@ -111,7 +111,7 @@ def _install(extra: str) -> str:
 
 
 def _framework(name: str, tried: Trial) -> Finding:
-    title = BACKENDS[name][2]
+    title = BACKENDS[name].title
     if tried.good:
         return Finding(title, GOOD, "works; " + "; ".join(tried.results[name]))
     if tried.killed_by == getattr(signal, "SIGILL", -1) and "avx" not in processor()[1]:

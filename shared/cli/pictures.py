@@ -81,7 +81,7 @@ def evaluate(
     for name in found.logits:
         judged = found.score(name)
         screen.print(
-            f"  {BACKENDS[name][2]:8} top-1 {judged.accuracy:.2%} ({judged.correct:,} of {total:,} right), "
+            f"  {BACKENDS[name].title:8} top-1 {judged.accuracy:.2%} ({judged.correct:,} of {total:,} right), "
             f"loss {judged.loss:.4f}"
         )
     for note in found.notes:
@@ -120,11 +120,11 @@ def predict(
         screen.print(f"[bold]{escape(printable(picture))}[/]")
         table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 3, 0, 0))
         for index in first[number].argsort()[::-1][:top]:
-            cells = [f"{BACKENDS[name][2]} {shares[name][number, index]:7.2%}" for name in shares]
+            cells = [f"{BACKENDS[name].title} {shares[name][number, index]:7.2%}" for name in shares]
             table.add_row(f"  {escape(printable(found.classes[index]))}", *cells)
         screen.print(table)
         if len({int(each[number].argmax()) for each in shares.values()}) > 1:
-            said = [f"{BACKENDS[name][2]}: {found.classes[shares[name][number].argmax()]}" for name in shares]
+            said = [f"{BACKENDS[name].title}: {found.classes[shares[name][number].argmax()]}" for name in shares]
             screen.print(f"  [bold red]✗[/] the twins differ: {escape(printable_list(said))}")
     for name, reason in found.skipped:
         say(f"skipped {printable(name)}: {one_line(reason)}", error=True)

@@ -70,7 +70,7 @@ class Terminal(Reporter):
     def started(self, run: Run) -> None:
         """Say what is trained on what, and where the files go."""
         self.before()
-        self.name = BACKENDS[run.framework][2]
+        self.name = BACKENDS[run.framework].title
         recipe, data, spec = run.recipe, run.batches.data, run.spec
         self.console.print(
             f"[bold]{self.name}[/]: {spec.name} on {escape(printable(data.name))}, {len(run.batches.train):,} training "

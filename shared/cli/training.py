@@ -273,7 +273,7 @@ def report(result: Result) -> None:
         loss, accuracy = (epoch_means(run.rows, f"train_{what}")[1][len(tested) - 1] for what in ("loss", "accuracy"))
         row = tested[-1]
         cells = (f"{row['epoch']:.0f}", f"{loss:.4f}", f"{accuracy:.2%}", f"{row['test_loss']:.4f}")
-        table.add_row(BACKENDS[name][2], *cells, f"{row['test_accuracy']:.2%}", duration(row["seconds"]))
+        table.add_row(BACKENDS[name].title, *cells, f"{row['test_accuracy']:.2%}", duration(row["seconds"]))
     if table.row_count:
         screen.print(table)
     differences = result.loss_differences() if len(result.runs) > 1 else []

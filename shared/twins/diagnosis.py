@@ -16,7 +16,7 @@ from shared.networks.table import LayerRow
 from shared.twins.difference import relative
 
 Array = NDArray[Any]
-TITLES = {name: title for name, (_, _, title) in BACKENDS.items()}
+TITLES = {name: framework.title for name, framework in BACKENDS.items()}
 
 # What a layer gives, written in NumPy. x is (N, C, H, W).
 

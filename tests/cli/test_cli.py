@@ -376,7 +376,7 @@ def test_an_absent_framework_is_one_line_with_the_command_that_installs_it(run_p
 def test_a_framework_that_really_is_not_installed_is_one_line_too(command, name):
     """For environments with one framework only, as in CI."""
     if not missing_modules(name):
-        pytest.skip(f"{BACKENDS[name][2]} is installed")
+        pytest.skip(f"{BACKENDS[name].title} is installed")
     for arguments in (["compare", "resnet18"], ["verify"], ["demo"], ["evaluate", "w.pth", "."]):
         result = command(*arguments)
         assert result.returncode == 2

@@ -9,10 +9,12 @@ import re
 
 import pytest
 
+from shared.backends import BACKENDS
 from shared.base.errors import InputError
 from shared.base.words import short_number
 from shared.networks.catalog import PAPER_DEPTHS, SPECS, get_spec
-from shared.twins.comparison import HEADINGS, compare, compare_models
+from shared.twins.comparison import compare, compare_models
+from shared.twins.comparison_views import headings, narrow_cells
 from shared.twins.printouts import keras_groups, raw_columns, torch_lines
 from shared.twins.totals import count_reasons
 
@@ -21,7 +23,7 @@ from shared.twins.totals import count_reasons
 def test_the_five_depths_have_equal_shapes_and_parameters_layer_by_layer(torch_twin, keras_twin, name):
     found = compare(name)
     assert found.equal, found.verdict
-    assert found.totals.torch_parameters == found.totals.keras_parameters
+    assert found.totals.parameters["torch"] == found.totals.parameters["tf"]
 
 
 FAMILIES = [
@@ -92,7 +94,7 @@ def test_json_and_csv_hold_plain_numbers(small):
 
 def test_markdown_has_as_many_cells_in_every_line(small):
     table = [line for line in small.to_markdown().splitlines() if line.startswith("|")]
-    assert {line.count("|") for line in table} == {len(HEADINGS) + 1}
+    assert {line.count("|") for line in table} == {len(headings(BACKENDS)) + 1}
 
 
 @pytest.mark.parametrize("width", [80, 100, 125, 200])
@@ -115,7 +117,7 @@ def test_the_widest_table_of_all_fits_80_characters(torch_twin, keras_twin):
 
 
 def test_subtotals_add_up(small):
-    assert sum(row.torch_parameters for row in small.subtotals) == small.totals.torch_parameters
+    assert sum(row.parameters["torch"] for row in small.subtotals) == small.totals.parameters["torch"]
     assert [row.name for row in small.subtotals] == ["stem", "layer1", "layer2", "layer3", "head"]
 
 
@@ -139,7 +141,7 @@ def test_a_difference_is_found_and_named(torch_twin, keras_twin):
     assert not found.equal
     assert "✗ resnet20_cifar at 32x32" in found.verdict
     assert "the first is layer3.0.conv1" in found.verdict
-    assert "≠" in found.totals.narrow_cells()[3]
+    assert "≠" in narrow_cells(found.totals)[3]
 
 
 def test_layers_that_only_one_model_has_are_listed(torch_twin, keras_twin):

@@ -470,9 +470,9 @@ for number, expected in PARAMETERS.items():
     mine_torch = sum(p.numel() for p in skeletons[number].parameters())
     mine_keras = sum(int(np.prod(v.shape)) for v in build_keras(number).trainable_variables)
     twins = compare(f"resnet{number}")
-    both = twins.totals.torch_parameters
+    both = twins.totals.parameters["torch"]
     print(f"ResNet-{number:<3}   {mine_torch:12,}   {mine_keras:12,}   {both:12,}")
-    assert twins.equal and both == twins.totals.keras_parameters
+    assert twins.equal and both == twins.totals.parameters["tf"]
     assert mine_torch == mine_keras == both == expected
 
 # %%

@@ -600,7 +600,7 @@ assert features.shape == (1, 2048)
 
 # %%
 comparison = compare("resnet18", by="stage")
-assert comparison.equal and comparison.totals.torch_parameters == 11_689_512
+assert comparison.equal and comparison.totals.parameters["torch"] == 11_689_512
 HTML(comparison.to_html())
 
 # %% [markdown]
