@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 from rich.markup import escape
 
 from shared.base.errors import InputError
 from shared.base.printable import printable
 from shared.cli.app import LOOK, app, console, emit, networks, overrides, say
+
+if TYPE_CHECKING:
+    from shared.networks.spec import ResNetSpec
+    from shared.twins.verification import Check
 
 MODELS_WIDTH = 110
 Name = Annotated[
@@ -145,13 +150,8 @@ def verify(
     device: Where = "cpu",
 ) -> None:
     """Measure how equal the twins are: shapes, logits, gradients, training steps. Exit code 1 on a miss."""
-    from rich import box
-    from rich.table import Table
-
     from shared.backends import BACKENDS, check_installed, load_backend
     from shared.networks.catalog import SPECS, get_spec
-    from shared.twins.verification import Check
-    from shared.twins.verification import verify as verify_one
 
     if all_networks and names:
         raise InputError("--all and names exclude each other; give one of them")
@@ -160,32 +160,11 @@ def verify(
     for framework in BACKENDS:
         load_backend(framework, device=device)  # an absent device is said before the first line of the table
     dtypes = [dtype.value] if dtype else [entry.value for entry in reversed(Dtype)]
-    screen, checks = console(), []
+    screen = console()
     screen.print("Same weights and images in PyTorch and Keras; relative differences.\n")
-    for spec in specs:
-        for each in dtypes:
-            table = Table(box=None, pad_edge=False, show_header=False)
-            for justify in ("left", "right", "left", "left"):
-                table.add_column(justify=justify, no_wrap=True)
-            screen.print(f"[bold]{spec.name}[/] {each}")
-            done: list[Check] = []
-            for check in verify_one(spec, each, device=device):
-                done.append(check)
-                measured = f"{check.measured:.0f}" if check.tolerance == 0 else f"{check.measured:.1e}"
-                mark = "[green]✓[/]" if check.passed else "[bold red]✗[/]"
-                table.add_row(f"  {check.what}", measured, f"allowed {_tolerance(check.tolerance)}", mark)
-            screen.print(table)
-            checks += done
+    checks = [check for spec in specs for each in dtypes for check in _verify_one(screen, spec, each, device)]
     if len(specs) > 1:
-        summary = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", title="The worst of all networks")
-        for heading in ("check", "dtype", "worst", "in network", "allowed there", ""):
-            summary.add_column(heading, justify="right" if heading == "worst" else "left", no_wrap=True)
-        for what, each in dict.fromkeys((check.what, check.dtype) for check in checks):
-            alike = [check for check in checks if (check.what, check.dtype) == (what, each)]
-            worst = max(alike, key=lambda check: (not check.passed, check.measured / (check.tolerance or 1)))
-            mark = "[green]✓[/]" if worst.passed else "[bold red]✗[/]"
-            summary.add_row(what, each, f"{worst.measured:.1e}", worst.network, _tolerance(worst.tolerance), mark)
-        screen.print(summary)
+        _show_worst(screen, checks)
     missed = [check for check in checks if not check.passed]
     if missed:
         first = missed[0]
@@ -195,6 +174,44 @@ def verify(
         )
         raise typer.Exit(1)
     screen.print(f"[green]✓[/] all {len(checks)} checks of {len(specs)} network{'s' * (len(specs) > 1)} passed")
+
+
+def _mark(passed: bool) -> str:
+    return "[green]✓[/]" if passed else "[bold red]✗[/]"
+
+
+def _verify_one(screen: Console, spec: ResNetSpec, dtype: str, device: str) -> list[Check]:
+    """Verify a network in one dtype, and print what was measured."""
+    from rich.table import Table
+
+    from shared.twins.verification import verify as measure
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for justify in ("left", "right", "left", "left"):
+        table.add_column(justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    screen.print(f"[bold]{spec.name}[/] {dtype}")
+    checks = list(measure(spec, dtype, device=device))
+    for check in checks:
+        measured = f"{check.measured:.0f}" if check.tolerance == 0 else f"{check.measured:.1e}"
+        table.add_row(f"  {check.what}", measured, f"allowed {_tolerance(check.tolerance)}", _mark(check.passed))
+    screen.print(table)
+    return checks
+
+
+def _show_worst(screen: Console, checks: list[Check]) -> None:
+    """Print, for each kind of check, the network in which it came out worst."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", title="The worst of all networks")
+    for heading in ("check", "dtype", "worst", "in network", "allowed there", ""):
+        table.add_column(heading, justify="right" if heading == "worst" else "left", no_wrap=True)
+    for what, dtype in dict.fromkeys((check.what, check.dtype) for check in checks):
+        alike = [check for check in checks if (check.what, check.dtype) == (what, dtype)]
+        worst = max(alike, key=lambda check: (not check.passed, check.measured / (check.tolerance or 1)))
+        allowed = _tolerance(worst.tolerance)
+        table.add_row(what, dtype, f"{worst.measured:.1e}", worst.network, allowed, _mark(worst.passed))
+    screen.print(table)
 
 
 @app.command(rich_help_panel=LOOK)

@@ -145,14 +145,13 @@ class Team:
 
     def _perform(self, action: Callable[[], T], tell: Callable[[T], list[float]]) -> tuple[T, NDArray[np.float64]]:
         """Return `action()` and the sums of what it makes the processes `tell`, in one message."""
-        said = np.zeros(3)
-        said[0] = 1.0  # failed, unless ...
         try:
             result = action()
-            told = tell(result)
-            said[: 1 + len(told)] = [0.0, *told]
-        finally:  # also on the way out with an error: the others must hear of it
-            sums = self.sum(said)
+        except BaseException:
+            self.sum(np.array([1.0, 0.0, 0.0]))  # the others must hear of it
+            raise
+        told = tell(result)
+        sums = self.sum(np.array([0.0, *told, 0.0, 0.0])[:3])
         if sums[0]:
             raise OtherProcessError("another process failed, and its own output says why; so training ended here too")
         return result, sums[1 : 1 + len(told)]

@@ -42,6 +42,10 @@ def _shape(shape: Shape) -> str:
     return f"({', '.join(map(str, shape))})  |  ({', '.join(map(str, turned))})"
 
 
+#: Where the main path and the shortcut are drawn.
+LEFT, RIGHT = 0.0, 2.6
+
+
 def _box(axes: Any, x: float, y: float, text: str, fill: str) -> None:
     axes.text(
         x,
@@ -76,44 +80,52 @@ def plot_block(
     main = [row for row in rows if ".downsample" not in row.name]
     side = [row for row in rows if ".downsample" in row.name]
     figure, axes = new_figure(7.6, 0.95 + 0.78 * (len(main) + 1))
-    left, right = 0.0, 2.6
-    level = {row.name: float(-number) for number, row in enumerate(main, start=1)}
-
-    axes.text(left, 0, f"x   {_shape(rows[0].input_shape)}", ha="center", va="center", fontsize=9, fontweight="bold")
-    above = 0.0
-    for row in main:
-        y = level[row.name]
-        _arrow(axes, (left, above - 0.15), (left, y + 0.27))
-        _box(axes, left, y, _text(row), FILLS.get(row.kind, OTHER_FILL))
-        axes.text(left - 1.12, y, _shape(row.output_shape), ha="right", va="center", fontsize=8, color=GREY)
-        above = y
-    _arrow(axes, (left, above - 0.15), (left, above - 0.75))
-
+    level = _draw_main_path(axes, main)
     if resolved[block].shortcut.kind != "none":
         add = next(level[row.name] for row in main if row.kind == "add")
         # The projections of a pre-activation block start behind its first BatchNorm and ReLU.
         top = level[f"{block}.relu1"] - 0.45 if resolved[block].shared_preact else -0.42
-        axes.plot([left, right, right], [top, top, add], color=BLUE, linewidth=2.2, zorder=1)
-        _arrow(axes, (right, add), (left + 0.2, add), BLUE)
-        middle = (top + add) / 2
-        for number, row in enumerate(side):
-            y = middle + 0.5 * (len(side) - 1) - number
-            _box(axes, right, y, _text(row), FILLS.get(row.kind, OTHER_FILL))
-            below = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
-            shape = _shape(row.output_shape)
-            axes.text(right, y - 0.42, shape, ha="center", va="center", fontsize=8, color=GREY, bbox=below, zorder=2)
-        label = "shortcut" if side else "shortcut: x itself"
-        axes.text(right - 0.1, add + 0.1, label, ha="right", va="bottom", fontsize=9, color=BLUE)
+        _draw_shortcut(axes, side, top, add)
     size = spec.input_size if input_size is None else input_size
     axes.set_title(f"{spec.name}, block {block}, for images of {size}×{size} pixels", fontsize=10)
-    axes.text(
-        left - 1.12, -0.45, "PyTorch  |  Keras", ha="right", va="center", fontsize=8, fontweight="bold", color=GREY
-    )
+    look = {"ha": "right", "va": "center", "fontsize": 8, "fontweight": "bold", "color": GREY}
+    axes.text(LEFT - 1.12, -0.45, "PyTorch  |  Keras", **look)
     axes.set_xlim(-3.3, 3.9)
     axes.set_ylim(-len(main) - 0.9, 0.5)
     axes.axis("off")
     save_figure(figure, path)
     return figure
+
+
+def _draw_main_path(axes: Any, rows: list[LayerRow]) -> dict[str, float]:
+    """Draw the layers one below the other, and return how high each one is."""
+    level = {row.name: float(-number) for number, row in enumerate(rows, start=1)}
+    start = f"x   {_shape(rows[0].input_shape)}"
+    axes.text(LEFT, 0, start, ha="center", va="center", fontsize=9, fontweight="bold")
+    above = 0.0
+    for row in rows:
+        y = level[row.name]
+        _arrow(axes, (LEFT, above - 0.15), (LEFT, y + 0.27))
+        _box(axes, LEFT, y, _text(row), FILLS.get(row.kind, OTHER_FILL))
+        axes.text(LEFT - 1.12, y, _shape(row.output_shape), ha="right", va="center", fontsize=8, color=GREY)
+        above = y
+    _arrow(axes, (LEFT, above - 0.15), (LEFT, above - 0.75))
+    return level
+
+
+def _draw_shortcut(axes: Any, rows: list[LayerRow], top: float, add: float) -> None:
+    """Draw the shortcut from the height `top` to that of the addition, with its layers."""
+    axes.plot([LEFT, RIGHT, RIGHT], [top, top, add], color=BLUE, linewidth=2.2, zorder=1)
+    _arrow(axes, (RIGHT, add), (LEFT + 0.2, add), BLUE)
+    middle = (top + add) / 2
+    for number, row in enumerate(rows):
+        y = middle + 0.5 * (len(rows) - 1) - number
+        _box(axes, RIGHT, y, _text(row), FILLS.get(row.kind, OTHER_FILL))
+        below = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
+        shape = _shape(row.output_shape)
+        axes.text(RIGHT, y - 0.42, shape, ha="center", va="center", fontsize=8, color=GREY, bbox=below, zorder=2)
+    label = "shortcut" if rows else "shortcut: x itself"
+    axes.text(RIGHT - 0.1, add + 0.1, label, ha="right", va="bottom", fontsize=9, color=BLUE)
 
 
 def plot_stages(network: str | ResNetSpec, input_size: int | None = None, path: str | Path | None = None) -> Any:

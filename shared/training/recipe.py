@@ -36,6 +36,10 @@ def _shown(value: Any) -> str:
         return f"a {type(value).__name__} that is too large to be shown"
 
 
+#: The types of fields, as they are written.
+KINDS = {"str": str, "int": int, "float": float, "bool": bool, "tuple[float, ...]": tuple}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How to train a network. Every field can be changed with `--set field=value`.
@@ -89,7 +93,7 @@ class Recipe:
             elif field.type == "float" and isinstance(value, int) and not isinstance(value, bool):
                 if abs(value) < LARGE:
                     object.__setattr__(self, field.name, float(value))
-            elif type(value).__name__ != field.type:
+            elif type(value) is not KINDS[str(field.type)]:
                 raise InputError(f"recipe: {field.name} is {_shown(value)}; allowed is a value of type {field.type}")
         if not re.fullmatch(r"[\w.-]+", self.name, re.ASCII):
             raise InputError(f"recipe: name is {_shown(self.name)}; allowed are letters, digits, and the signs . _ -")

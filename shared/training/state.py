@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -41,30 +42,42 @@ def restore(run: Run) -> None:
     If the last state is damaged or gone, the one before is taken; if the metrics are gone, it goes on without them.
     The run's reporter is told of both. Raises `InputError` if there is no good state.
     """
-    problems = []
+    found, problems = _last_good_state(run)
+    if found is None:
+        if (run.folder / METRICS).exists():  # which is written with the first state
+            run.reporter.note(f"{STATE} and {PREVIOUS} are missing: the run begins anew, at step 1")
+        return
+    run.restored, metadata = found
+    run.step, run.best = int(metadata["step"]), float(metadata["best"])
+    run.seconds_before = float(metadata["seconds"])
+    _restore_metrics(run, metadata, problems)
+    _check_best(run)
+
+
+def _last_good_state(run: Run) -> tuple[tuple[Arrays, dict[str, str]] | None, list[str]]:
+    """Return the last state that is good, or the one before, and what is wrong with those behind it.
+
+    None if none was saved. Raises `InputError` if there are some, and none is good.
+    """
+    problems: list[str] = []
     for path in (run.folder / STATE, run.folder / PREVIOUS):
-        if not path.exists():
-            problems.append(f"{path.name} is missing")
-            continue
         try:
-            arrays, metadata = read_state(run, path)
-            run.step, run.best = int(metadata["step"]), float(metadata["best"])
-            run.seconds_before = float(metadata["seconds"])
-            break
+            if path.exists():
+                return read_state(run, path), problems
+            problems.append(f"{path.name} is missing")
         except InputError as error:
             problems.append(str(error))
-            if path.name == STATE:
-                run.state_is_good = False
-    else:
-        if all(problem.endswith("is missing") for problem in problems):
-            if (run.folder / METRICS).exists():  # which is written with the first state
-                run.reporter.note(f"{STATE} and {PREVIOUS} are missing: the run begins anew, at step 1")
-            return
-        raise InputError(
-            f"no good state is left in {run.folder} ({', and '.join(problems)}); delete {STATE} and {PREVIOUS} to "
-            "begin the run anew"
-        )
-    run.restored = arrays
+            run.state_is_good = run.state_is_good and path.name != STATE
+    if all(problem.endswith("is missing") for problem in problems):
+        return None, problems
+    raise InputError(
+        f"no good state is left in {run.folder} ({', and '.join(problems)}); delete {STATE} and {PREVIOUS} to "
+        "begin the run anew"
+    )
+
+
+def _restore_metrics(run: Run, metadata: Mapping[str, str], problems: list[str]) -> None:
+    """Read the rows up to the state, and tell the reporter what was lost."""
     rows = read_metrics(run.folder, run.total)
     run.rows = [row for row in rows if row["step"] <= run.step]
     # Rows that all come after the state: the file had been deleted, and a kill came between the new one and its state.
@@ -80,13 +93,18 @@ def restore(run: Run) -> None:
         what = "has no rows up to there" if rows else "is missing"
         rest = "there is no curve" if run.complete else f"the curve begins at step {run.step + 1:,}"
         run.reporter.note(f"{METRICS} {what}: {rest}")
-    if run.best >= 0:
-        try:
-            _check_room(run, run.folder / BEST)
-            read_arrays(run.folder / BEST)
-        except InputError as error:
-            run.reporter.note(f"{error}: from here on {BEST} is the best of the epochs to come")
-            run.best = -1.0
+
+
+def _check_best(run: Run) -> None:
+    """Forget the best accuracy, and tell the reporter, if the weights that reached it cannot be read."""
+    if run.best < 0:
+        return
+    try:
+        _check_room(run, run.folder / BEST)
+        read_arrays(run.folder / BEST)
+    except InputError as error:
+        run.reporter.note(f"{error}: from here on {BEST} is the best of the epochs to come")
+        run.best = -1.0
 
 
 def read_state(run: Run, path: Path) -> tuple[Arrays, dict[str, str]]:

@@ -18,6 +18,7 @@ from shared.base.checks import check_seed
 from shared.base.errors import InputError
 from shared.base.figures import BLUE, GREY, ORANGE, new_figure, save_figure
 from shared.base.words import text_of
+from shared.networks.canonical import Arrays
 from shared.networks.catalog import get_spec
 from shared.networks.initial import lively_weights
 from shared.networks.spec import ResNetSpec
@@ -197,37 +198,22 @@ def examine(
     """
     spec = get_spec(spec)
     _check_inputs(spec, torch_inputs, keras_inputs, labels)
-    torch, keras = load_backend("torch", device=device), load_backend("tf", device=device)
-    weights = {"torch": torch.get_weights(torch_model), "tf": keras.get_weights(keras_model)}
-    try:
-        traces = {
-            "torch": _run(torch, torch_model, torch_inputs, labels, training),
-            "tf": _run(keras, keras_model, keras_inputs, labels, training),
-        }
-    finally:  # a BatchNorm in training mode has moved its running statistics
-        torch.set_weights(torch_model, weights["torch"])
-        keras.set_weights(keras_model, weights["tf"])
+    sides = {
+        "torch": (load_backend("torch", device=device), torch_model, torch_inputs),
+        "tf": (load_backend("tf", device=device), keras_model, keras_inputs),
+    }
+    weights, traces = _trace(sides, labels, training)
+    inputs = {"torch": np.asarray(torch_inputs), "tf": np.transpose(keras_inputs, (0, 3, 1, 2))}
     table = {row.name: row for row in layer_table(spec, keras_inputs.shape[1])}
     dtype = str(traces["torch"].logits.dtype)
-    case = Case(
-        spec=spec,
-        table=table,
-        inputs={"torch": np.asarray(torch_inputs), "tf": np.transpose(keras_inputs, (0, 3, 1, 2))},
-        acts={side: trace.activations for side, trace in traces.items()},
-        weights=weights,
-        threshold=THRESHOLDS[dtype],
-    )
-    layers = [_layer_error("input", "images", case.inputs, {})]
-    for name, row in table.items():
-        gradients = {side: trace.activation_gradients for side, trace in traces.items()}
-        layers.append(_layer_error(name, row.kind, _pick(case.acts, name), _pick(gradients, name)))
-    (first, threshold), cause = _first_part(layers, dtype), ""
-    if first is not None:
-        # A mistake explains what was seen if what it gives is ten times nearer than the other twin is.
-        difference = first.activation if np.isfinite(first.activation) else 1.0
-        case.threshold = min(case.threshold, difference / 10)
-        cause = explain_input(case) if first.name == "input" else explain_layer(case, table[first.name])
-    else:
+    acts = {side: trace.activations for side, trace in traces.items()}
+    gradients = {side: trace.activation_gradients for side, trace in traces.items()}
+    layers = [_layer_error("input", "images", inputs, {})]
+    layers += [_layer_error(name, row.kind, _pick(acts, name), _pick(gradients, name)) for name, row in table.items()]
+    case = Case(spec=spec, table=table, inputs=inputs, acts=acts, weights=weights, threshold=THRESHOLDS[dtype])
+    first, threshold = _first_part(layers, dtype)
+    cause = _explain(case, first) if first is not None else ""
+    if first is None:
         first = next((x for x in reversed(layers) if x.gradient and x.gradient > GRADIENT_THRESHOLDS[dtype]), None)
         cause = GRADIENTS_PART if first else ""
     return Microscope(
@@ -238,6 +224,29 @@ def examine(
         first=first.name if first else None,
         cause=cause,
     )
+
+
+def _trace(
+    sides: dict[str, tuple[Backend, Any, Array]], labels: Array | None, training: bool | None
+) -> tuple[dict[str, Arrays], dict[str, Trace]]:
+    """Return the weights of both models, and what one pass left behind. The models are afterwards what they were."""
+    weights = {side: backend.get_weights(model) for side, (backend, model, _) in sides.items()}
+    try:
+        traces = {
+            side: _run(backend, model, inputs, labels, training) for side, (backend, model, inputs) in sides.items()
+        }
+    finally:  # a BatchNorm in training mode has moved its running statistics
+        for side, (backend, model, _) in sides.items():
+            backend.set_weights(model, weights[side])
+    return weights, traces
+
+
+def _explain(case: Case, first: LayerError) -> str:
+    """Return the cause of the first difference, as far as it is a known mistake."""
+    # A mistake explains what was seen if what it gives is ten times nearer than the other twin is.
+    difference = first.activation if np.isfinite(first.activation) else 1.0
+    case.threshold = min(case.threshold, difference / 10)
+    return explain_input(case) if first.name == "input" else explain_layer(case, case.table[first.name])
 
 
 def _first_part(layers: list[LayerError], dtype: str) -> tuple[LayerError | None, float]:

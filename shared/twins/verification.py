@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.backends import Backend, Trace, load_backend
+from shared.backends import BACKENDS, Trace, load_backend
 from shared.base.checks import check_dtype
 from shared.networks.catalog import get_spec
 from shared.networks.initial import lively_weights
@@ -56,7 +56,7 @@ TOLERANCES = {
     ("loss, step 1", "float32"): 1e-5,
     ("loss, step 2", "float32"): 1e-4,
 }
-WILD, WILD_GRADIENTS = "logits, wild gamma", "gradients, wild gamma"
+LAYERS, WILD, WILD_GRADIENTS = "layers that differ", "logits, wild gamma", "gradients, wild gamma"
 #: Without shortcuts and with half of the ReLUs closed, a rounding error grows about 1.2 times in each layer: beyond
 #: this many layers the wild gradients of plain networks are chaotic even in float64.
 CHAOTIC_PLAIN_DEPTH = 60
@@ -85,6 +85,55 @@ class Check:
         return self.measured <= self.tolerance
 
 
+class Twins:
+    """Both models of one network, with what they are tried on. Differences are of the second from the first."""
+
+    def __init__(self, spec: ResNetSpec, dtype: str, device: str) -> None:
+        self.spec = spec
+        self.backends = [load_backend(name, device=device) for name in BACKENDS]
+        self.models = [backend.create_model(spec, dtype=dtype) for backend in self.backends]
+        self.images = random_images(spec, spec.input_size, PROBE_BATCH, seed=0)
+        self.labels = random_labels(spec, PROBE_BATCH, seed=0)
+        self.silent = silent_biases(spec)
+
+    def set_weights(self, *, tame: bool) -> None:
+        """Give both the same weights."""
+        weights = lively_weights(self.spec, seed=0, tame=tame)
+        for backend, model in zip(self.backends, self.models, strict=True):
+            backend.set_weights(model, weights)
+
+    def layers_that_differ(self) -> int:
+        """Return how many lines of the comparison are not equal."""
+        comparison = compare_models(self.spec, self.models[0], self.models[1], self.spec.input_size)
+        return sum(not row.equal for row in comparison.rows)
+
+    def eval_logits(self) -> float:
+        """Return how much the logits differ."""
+        torch, keras = (
+            backend.forward(model, backend.from_nhwc(self.images, model))
+            for backend, model in zip(self.backends, self.models, strict=True)
+        )
+        return relative(keras, torch)
+
+    def step(self, images: NDArray[Any] | None = None) -> tuple[Trace, Trace]:
+        """Train both one step, on the usual images or others, and return what it left behind."""
+        batch = self.images if images is None else images
+        torch, keras = (
+            backend.train_step(model, backend.from_nhwc(batch, model), self.labels, LEARNING_RATE)
+            for backend, model in zip(self.backends, self.models, strict=True)
+        )
+        return torch, keras
+
+    def gradients(self, torch: Trace, keras: Trace) -> NDArray[np.float64]:
+        """Return how much the gradients differ, for each parameter."""
+        return gradient_errors(keras.parameter_gradients, torch.parameter_gradients, self.silent)
+
+    def statistics(self) -> float:
+        """Return how much the running means and variances differ at most."""
+        torch, keras = (backend.get_weights(model) for backend, model in zip(self.backends, self.models, strict=True))
+        return max(relative(keras[name], torch[name]) for name in torch if ".running_" in name)
+
+
 def verify(spec: ResNetSpec, dtype: str, *, device: str = "cpu") -> Iterator[Check]:
     """Yield the checks of one network in one dtype, as they are measured.
 
@@ -93,68 +142,56 @@ def verify(spec: ResNetSpec, dtype: str, *, device: str = "cpu") -> Iterator[Che
     multiply float32 numbers more coarsely. Raises `InputError` if a framework is not installed.
     """
     check_dtype(dtype)
-    small = probe_spec(get_spec(spec))
-    backends = (load_backend("torch", device=device), load_backend("tf", device=device))
-    models = [backend.create_model(small, dtype=dtype) for backend in backends]
-    pairs = list(zip(backends, models, strict=True))
-    images = random_images(small, small.input_size, PROBE_BATCH, seed=0)
-    labels = random_labels(small, PROBE_BATCH, seed=0)
-    depth = weighted_layers(small)
+    twins = Twins(probe_spec(get_spec(spec)), dtype, device)
+    for what, measured in _measured(twins, dtype):
+        yield Check(spec.name, dtype, what, measured, _tolerance(what, dtype, weighted_layers(twins.spec)))
 
-    def check(what: str, measured: float, tolerance: float | None = None) -> Check:
-        return Check(spec.name, dtype, what, measured, TOLERANCES[what, dtype] if tolerance is None else tolerance)
 
-    def set_all(tame: bool) -> None:
-        weights = lively_weights(small, seed=0, tame=tame)
-        for backend, model in pairs:
-            backend.set_weights(model, weights)
+def _tolerance(what: str, dtype: str, depth: int) -> float:
+    if what == LAYERS:
+        return 0
+    return wild_tolerance(depth, dtype) if what == WILD else TOLERANCES[what, dtype]
 
-    def eval_logits() -> list[NDArray[Any]]:
-        return [backend.forward(model, backend.from_nhwc(images, model)) for backend, model in pairs]
 
-    def compare_gradients(torch_trace: Trace, keras_trace: Trace) -> NDArray[np.float64]:
-        silent = silent_biases(small)
-        return gradient_errors(keras_trace.parameter_gradients, torch_trace.parameter_gradients, silent)
-
-    comparison = compare_models(small, models[0], models[1], small.input_size)
-    yield check("layers that differ", sum(not row.equal for row in comparison.rows), 0)
-
-    if depth <= TRAINABLE_DEPTH:
-        set_all(tame=False)
-        yield check(WILD, relative(*reversed(eval_logits())), wild_tolerance(depth, dtype))
-        if dtype == "float64" and (small.block != "PlainBlock" or depth <= CHAOTIC_PLAIN_DEPTH):
-            torch_trace, keras_trace = (_step(backend, model, images, labels) for backend, model in pairs)
-            yield check(WILD_GRADIENTS, float(compare_gradients(torch_trace, keras_trace).max()))
-    set_all(tame=True)
-    yield check("logits, eval mode", relative(*reversed(eval_logits())))
+def _measured(twins: Twins, dtype: str) -> Iterator[tuple[str, float]]:
+    """Yield (check, measured difference)."""
+    yield LAYERS, twins.layers_that_differ()
+    depth = weighted_layers(twins.spec)
     if depth > TRAINABLE_DEPTH:
+        twins.set_weights(tame=True)
+        yield "logits, eval mode", twins.eval_logits()
         return
-
-    for step in range(1, STEPS + 1):
-        torch_trace, keras_trace = (_step(backend, model, images, labels) for backend, model in pairs)
-        if step == 1:
-            yield check("logits, training mode", relative(keras_trace.logits, torch_trace.logits))
-            if dtype == "float64":
-                yield check("gradients, worst", float(compare_gradients(torch_trace, keras_trace).max()))
-            torch_weights, keras_weights = (backend.get_weights(model) for backend, model in pairs)
-            running = [name for name in torch_weights if ".running_" in name]
-            yield check(
-                "BatchNorm statistics", max(relative(keras_weights[name], torch_weights[name]) for name in running)
-            )
-        if (f"loss, step {step}", dtype) in TOLERANCES:
-            yield check(f"loss, step {step}", relative(np.array(keras_trace.loss), np.array(torch_trace.loss)))
-
+    twins.set_weights(tame=False)
+    yield WILD, twins.eval_logits()
+    if dtype == "float64" and (twins.spec.block != "PlainBlock" or depth <= CHAOTIC_PLAIN_DEPTH):
+        yield WILD_GRADIENTS, float(twins.gradients(*twins.step()).max())
+    twins.set_weights(tame=True)
+    yield "logits, eval mode", twins.eval_logits()
+    yield from _training(twins, dtype)
     if dtype == "float32":
-        best = float("inf")
-        for attempt in range(FLIP_ATTEMPTS):
-            set_all(tame=True)
-            batch = random_images(small, small.input_size, PROBE_BATCH, seed=attempt)
-            torch_trace, keras_trace = (_step(backend, model, batch, labels) for backend, model in pairs)
-            best = min(best, float(np.median(compare_gradients(torch_trace, keras_trace))))
-            if best <= TOLERANCES["gradients, median", dtype]:
-                break
-        yield check("gradients, median", best)
+        yield "gradients, median", _median_gradients(twins)
 
 
-def _step(backend: Backend, model: Any, images: NDArray[Any], labels: NDArray[Any]) -> Trace:
-    return backend.train_step(model, backend.from_nhwc(images, model), labels, LEARNING_RATE)
+def _training(twins: Twins, dtype: str) -> Iterator[tuple[str, float]]:
+    """Yield what some training steps show."""
+    for step in range(1, STEPS + 1):
+        torch, keras = twins.step()
+        if step == 1:
+            yield "logits, training mode", relative(keras.logits, torch.logits)
+            if dtype == "float64":
+                yield "gradients, worst", float(twins.gradients(torch, keras).max())
+            yield "BatchNorm statistics", twins.statistics()
+        if (f"loss, step {step}", dtype) in TOLERANCES:
+            yield f"loss, step {step}", relative(np.array(keras.loss), np.array(torch.loss))
+
+
+def _median_gradients(twins: Twins) -> float:
+    """Return the median difference of the gradients, on the batch of a few on which no ReLU flips."""
+    best = float("inf")
+    for attempt in range(FLIP_ATTEMPTS):
+        twins.set_weights(tame=True)
+        images = random_images(twins.spec, twins.spec.input_size, PROBE_BATCH, seed=attempt)
+        best = min(best, float(np.median(twins.gradients(*twins.step(images)))))
+        if best <= TOLERANCES["gradients, median", "float32"]:
+            break
+    return best
