@@ -15,7 +15,7 @@ from resnet_torch.preact import PreActBasicBlock, PreActBottleneck, PreActResNet
 from resnet_torch.probe import devices, forward, from_nhwc, on_device, trace, train_step
 from resnet_torch.resnet import BasicBlock, Bottleneck, PlainBlock, ResNet
 from resnet_torch.summary import create_skeleton, layer_rows, printout
-from resnet_torch.weights import get_weights, load_weights, read_native, save_weights, set_weights, write_native
+from resnet_torch.weights import get_weights, load_weights, save_weights, set_weights, write_native
 
 TITLE = "PyTorch"
 
@@ -40,7 +40,6 @@ __all__ = [
     "load_weights",
     "on_device",
     "printout",
-    "read_native",
     "resnet18",
     "resnet34",
     "resnet50",

@@ -10,11 +10,9 @@ import torch
 from torch import nn
 
 from shared.backends import check_framework
-from shared.base.budget import Budget
-from shared.base.files import check_readable, replacing
+from shared.base.files import replacing
 from shared.checkpoints.foreign import read_weights, spec_of
 from shared.checkpoints.ours import write_safetensors
-from shared.checkpoints.torch_files import read_torch
 from shared.networks.canonical import Arrays, LoadReport, fit
 
 
@@ -63,12 +61,6 @@ def save_weights(model: nn.Module, path: str | Path) -> None:
 def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True, new_head: bool = False) -> LoadReport:
     """Load weights from any file that `resnet-twins convert` reads; `strict` and `new_head` as in `set_weights`."""
     return set_weights(model, read_weights(path).arrays, strict=strict, new_head=new_head)
-
-
-def read_native(path: str | Path) -> dict[str, torch.Tensor]:
-    """Return the tensors of a checkpoint's state_dict under their own names. PyTorch's pickles are not run."""
-    arrays = read_torch(check_readable(path), Budget.for_file(path))
-    return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 def write_native(model: nn.Module, path: str | Path) -> None:

@@ -100,9 +100,6 @@ class Backend(Protocol):
     ) -> LoadReport:
         """Set the model's weights from canonical arrays."""
 
-    def read_native(self, path: str | Path) -> Any:
-        """Read the framework's own checkpoint format."""
-
     def write_native(self, model: Any, path: str | Path) -> None:
         """Write the framework's own checkpoint format."""
 

@@ -188,7 +188,7 @@ def _verify_one(screen: Console, spec: ResNetSpec, dtype: str, device: str) -> l
 
     table = Table(box=None, pad_edge=False, show_header=False)
     for justify in ("left", "right", "left", "left"):
-        table.add_column(justify=justify, no_wrap=True)  # type: ignore[arg-type]
+        table.add_column(justify=justify, no_wrap=True)
     screen.print(f"[bold]{spec.name}[/] {dtype}")
     checks = list(measure(spec, dtype, device=device))
     for check in checks:
