@@ -36,7 +36,7 @@ from shared.data.places import data_cache
 
 GOOD, NOTE, BAD = "ok", "note", "broken"
 #: The modules of packages that are called otherwise.
-MODULES = {"pillow": "PIL"}
+MODULES = {"pillow": "PIL", "ipython": "IPython"}
 #: What starts a script may be called by mistake, and then hides what it imports.
 USUAL_NAMES = ("torch", "tensorflow", "keras", "numpy", "torchvision", "matplotlib")
 

@@ -397,3 +397,11 @@ def test_bad_usage_is_one_line_and_exit_code_2(call, tmp_path, tiny):
         assert result.returncode == 2, arguments
         assert words in result.stderr
         assert result.stderr.count("\n") <= 3, result.stderr
+
+
+def test_outside_of_a_clone_there_is_no_course_to_test(monkeypatch, tmp_path):
+    """What pip installs holds what students get, and not the sources."""
+    monkeypatch.setattr(courses, "OUR_COURSE", tmp_path / "tutorials" / "assignments")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="lie in a clone of the project, and not in what pip installs"):
+        courses.open_course(None, ours=True)

@@ -17,6 +17,7 @@ from shared import __version__
 from shared.backends import BACKENDS, missing_modules
 from shared.base.versions import TESTED, how_to_install, install_command, twins_command, unset_command
 from shared.cli import findings as doctoring
+from shared.cli.app import LEARN, LOOK, ORDER, START, TEACH, TRAIN, app, networks
 from shared.cli.findings import BAD, GOOD, NOTE, examine
 from shared.cli.trial import Trial, try_modules
 from shared.data.places import data_cache
@@ -463,3 +464,31 @@ def test_ctrl_c_is_one_line(torch_twin, keras_twin):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors.strip() == "Error: interrupted"
+
+
+# -- help
+
+
+def test_help_lists_every_command_in_its_panel_the_newcomers_first(call):
+    shown = call("--help")
+    assert shown.returncode == 0
+    assert call("-h").stdout == shown.stdout
+    panels = [START, LOOK, LEARN, TRAIN, TEACH]
+    assert [panel for panel in panels if f"─ {panel} ─" in shown.stdout] == panels
+    places = [shown.stdout.index(f"│ {name} ") for name in ORDER]
+    assert places == sorted(places)
+    registered = {info.name or info.callback.__name__ for info in app.registered_commands}
+    registered |= {info.name for info in app.registered_groups}
+    assert registered == set(ORDER), "a subcommand that help does not list"
+
+
+def test_the_shell_completes_the_names_of_networks():
+    assert set(networks("resnet1")) >= {"resnet18", "resnet101", "resnet152"}
+    assert networks("nope") == []
+    assert len(networks("")) == 36
+
+
+def test_the_command_runs_as_a_module_too(command):
+    for module in ("shared", "shared.cli"):
+        run = [sys.executable, "-m", module, "--version"]
+        assert subprocess.run(run, cwd=ROOT, capture_output=True, text=True).stdout.startswith("resnet-twins 0.")

@@ -215,3 +215,10 @@ def test_unknown_data_sets_are_explained():
         load_data("fashion")
     with pytest.raises(InputError, match="unknown data set 'folder:'"):
         load_data("folder:")
+
+
+def test_the_sign_for_the_home_folder_is_understood(photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(photos.parent))
+    monkeypatch.setenv("USERPROFILE", str(photos.parent))
+    data = load_data(f"folder:~/{photos.name}", image_size=8)
+    assert data.train.images.shape[1:] == (8, 8, 3)

@@ -167,3 +167,10 @@ def test_nothing_but_what_the_pixels_need_reaches_a_decoder(image):
     kept = picture_parts.take_apart(good[:2] + notes + segment(0xED, b"secret") + good[2:] + b"secret")
     assert b"secret" not in kept.content
     assert kept.content == good
+
+
+def test_the_reason_names_no_object_in_memory(image):
+    """Pillow names the buffer that it was given."""
+    broken = saved(image, "PNG")[:60]
+    with pytest.raises(ValueError, match=r"^(?!.*object at 0x)"):
+        open_picture(broken, 3)

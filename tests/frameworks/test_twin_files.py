@@ -62,3 +62,9 @@ def test_both_packages_have_the_same_files_and_public_names(torch_twin, keras_tw
     assert files[0] <= files[1]
     # PyTorch checkpoints are read by PyTorch; Keras' are plain HDF5 tables that need no Keras.
     assert set(torch_twin.__all__) == set(keras_twin.__all__)
+
+
+def test_all_packages_have_the_same_version(torch_twin, keras_twin):
+    import shared
+
+    assert torch_twin.__version__ == keras_twin.__version__ == shared.__version__
