@@ -13,7 +13,7 @@ from resnet_tf.factory import create_model
 from resnet_tf.layers import dtype_scope, freeze_norms
 from resnet_tf.optimizers import make_optimizer
 from resnet_tf.probe import available_devices
-from resnet_tf.weights import canonical_variables, get_weights, set_weights
+from resnet_tf.weights import canonical_variables, get_weights, numpy_copy, set_weights
 from shared.backends import check_device
 from shared.base.errors import InputError
 from shared.networks.canonical import from_keras_layout
@@ -162,11 +162,11 @@ def get_state(model: keras.Model) -> dict[str, np.ndarray]:
     optimizer, scaler = _optimizers(model)
     for name, (variable, axes) in _trainable(model).items():
         for key in optimizer.memory:
-            arrays[f"{key}/{name}"] = from_keras_layout(_numpy(optimizer.remembered(key, variable)), axes)
-    arrays["optimizer_steps"] = np.asarray(_numpy(optimizer.iterations), np.int64)
+            arrays[f"{key}/{name}"] = from_keras_layout(numpy_copy(optimizer.remembered(key, variable)), axes)
+    arrays["optimizer_steps"] = np.asarray(numpy_copy(optimizer.iterations), np.int64)
     if scaler is not None:
-        arrays["scaler/scale"] = _numpy(scaler.dynamic_scale)
-        arrays["scaler/_growth_tracker"] = _numpy(scaler.step_counter)
+        arrays["scaler/scale"] = numpy_copy(scaler.dynamic_scale)
+        arrays["scaler/_growth_tracker"] = numpy_copy(scaler.step_counter)
     return arrays
 
 
@@ -194,7 +194,3 @@ def _optimizers(model: keras.Model) -> tuple[Any, Any]:
 
 def _trainable(model: keras.Model) -> dict[str, tuple[keras.Variable, tuple[int, ...]]]:
     return {name: entry for name, entry in canonical_variables(model).items() if entry[0].trainable}
-
-
-def _numpy(variable: Any) -> np.ndarray:
-    return np.array(keras.ops.convert_to_numpy(keras.ops.copy(variable)))

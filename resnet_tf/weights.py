@@ -49,11 +49,15 @@ def canonical_variables(model: keras.Model) -> dict[str, tuple[keras.Variable, t
     return found
 
 
+def numpy_copy(variable: keras.Variable) -> np.ndarray:
+    """Return a copy of a variable. It is copied as a tensor first: NumPy warns when it copies a TensorFlow variable."""
+    return np.array(keras.ops.convert_to_numpy(keras.ops.copy(variable)))
+
+
 def get_weights(model: keras.Model) -> Arrays:
     """Return copies of the model's weights, named and laid out as in PyTorch's `state_dict()`."""
     return {
-        # Copied as a tensor first: NumPy warns when it copies a TensorFlow variable.
-        name: np.array(from_keras_layout(keras.ops.convert_to_numpy(keras.ops.copy(variable)), axes))
+        name: np.array(from_keras_layout(numpy_copy(variable), axes))
         for name, (variable, axes) in canonical_variables(model).items()
     }
 

@@ -202,7 +202,7 @@ def test_peak_memory_is_that_of_the_process_and_not_of_the_one_that_started_it()
 
 FAULTS = """
 import platform, resource
-from shared.machine import keeping_memory
+from shared.base.machine import keeping_memory
 
 def faults(times=10, size=48_000_000):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -160,7 +160,7 @@ HUGE = {
 MEASURED = """
 import resource, sys, numpy as np, PIL.PngImagePlugin
 from pathlib import Path
-from shared.pictures import open_picture, read_picture, to_square
+from shared.data.pictures import open_picture, read_picture, to_square
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 to_square(open_picture(read_picture(Path(sys.argv[1])), 3), 224)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)

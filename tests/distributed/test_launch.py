@@ -22,6 +22,7 @@ from shared.base.errors import InputError, LostProcessError, OtherProcessError, 
 from shared.base.subprocesses import ending_words
 from shared.base.versions import twins_command
 from shared.distributed import launch as launching
+from shared.distributed import start as together
 from shared.distributed.launch import (
     check_processes,
     free_ports,
@@ -210,7 +211,7 @@ def test_keras_own_loop_does_on_one_device_what_fit_does(keras_twin, tmp_path):
     changes = [*TAME, "steps=6", "label_smoothing=0.1"]
     recipe = get_recipe("quick", changes)
     fit = train(recipe, framework="tf", output=tmp_path / "fit").runs["tf"]
-    run = train(recipe, framework="tf", output=tmp_path / "loop", distributed=True).runs["tf"]
+    run = together.train(recipe, framework="tf", output=tmp_path / "loop").runs["tf"]
     assert run.strategy == "one device"
     losses = [np.array([row["train_loss"] for row in each.rows]) for each in (fit, run)]
     assert np.abs(losses[0] - losses[1]).max() < 1e-12
@@ -220,7 +221,7 @@ def test_keras_own_loop_does_on_one_device_what_fit_does(keras_twin, tmp_path):
 def test_weights_of_another_network_are_refused_before_anything_is_written(keras_twin, tmp_path):
     recipe, weights = get_recipe("quick"), {"conv1.weight": np.zeros((1, 1, 3, 3), np.float32)}
     with pytest.raises(InputError, match="conv1"):
-        train(recipe, framework="tf", output=tmp_path / "run", weights=weights, distributed=True)
+        together.train(recipe, framework="tf", output=tmp_path / "run", weights=weights)
     assert not (tmp_path / "run").exists()
 
 
@@ -231,13 +232,11 @@ class StopAt(Reporter):
 
 @pytest.mark.slow
 def test_a_run_may_change_between_one_process_and_the_loop_for_several(keras_twin, tmp_path):
-    from shared.training.start import resume
-
     recipe = get_recipe("quick", [*TAME, "steps=8", "momentum=0.9"])
     whole = train(recipe, framework="tf", output=tmp_path / "whole").runs["tf"]
     stopped = train(recipe, framework="tf", output=tmp_path / "run", reporter=StopAt)
     assert (stopped.complete, stopped.runs["tf"].step) == (False, 4)
-    resumed = resume(tmp_path / "run", distributed=True).runs["tf"]
+    resumed = together.resume(tmp_path / "run").runs["tf"]
     assert [row["train_loss"] for row in resumed.rows] == pytest.approx([row["train_loss"] for row in whole.rows])
     assert worst(*(load_file(each.folder / "last.safetensors") for each in (whole, resumed))) < 1e-12
 

@@ -175,10 +175,9 @@ ONE_OF_ONE = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": 
 WITHOUT_THREADS = """
 import sys
 from pathlib import Path
-from shared.recipe import get_recipe
-from shared.training import train
-from shared.versions import twins_command
-run = train(get_recipe("quick", ["steps=2"]), output=sys.argv[1], distributed=True).runs["torch"]
+from shared.distributed import train
+from shared.training import get_recipe
+run = train(get_recipe("quick", ["steps=2"]), output=sys.argv[1]).runs["torch"]
 assert run.strategy == "DistributedDataParallel over gloo"
 names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
 print([name for name in names if "gloo" in name])

@@ -176,7 +176,7 @@ def test_numbers_texts_and_arrays_come_from_the_chief():
 
 WATCH = """
 import socket, sys, time
-from shared.team import ChiefWatch
+from shared.distributed.team import ChiefWatch
 server = socket.create_server(("127.0.0.1", 0))
 ChiefWatch("127.0.0.1:%d" % server.getsockname()[1], 0.05).start()
 server.listen()

@@ -268,9 +268,9 @@ def trace(model, *arguments, **options):
     return inner(model, *arguments, **options)
 resnet_tf.trace = resnet_tf.probe.trace = trace
 with tf.device("CPU:1"):  # stands for the GPU that TensorFlow would choose
-    from shared.microscope import microscope
-    from shared.verify import verify
-    from shared.catalog import get_spec
+    from shared.twins import microscope
+    from shared.twins import verify
+    from shared.networks import get_spec
     {work}
 print(*sorted(places))
 """
