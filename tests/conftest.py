@@ -31,6 +31,23 @@ GOLDEN = Path(__file__).parent / "golden"
 ROOT = Path(__file__).parents[1]
 
 
+#: Files whose tests share what takes minutes to make: they all run in the same process.
+TOGETHER = ("tests/classroom/test_grading.py",)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """With several processes, keep the tests of a file in `TOGETHER` in one of them, and give out the others singly."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return file if file in TOGETHER else nodeid
+
+    return Scheduling(config, log)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite the expected printouts in tests/golden")
 

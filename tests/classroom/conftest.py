@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,10 +20,18 @@ def tiny(tmp_path: Path) -> Course:
     return write_tiny(tmp_path / "course")
 
 
+@pytest.fixture(scope="session")
+def released_once(tmp_path_factory: pytest.TempPathFactory) -> Course:
+    """A released course that no test changes: nbgrader takes seconds to make one."""
+    course = write_tiny(tmp_path_factory.mktemp("released") / "course")
+    courses.release(course)
+    return course
+
+
 @pytest.fixture
-def released(tiny: Course) -> Course:
-    courses.release(tiny)
-    return tiny
+def released(released_once: Course, tmp_path: Path) -> Course:
+    shutil.copytree(released_once.folder, tmp_path / "course")
+    return Course((tmp_path / "course").resolve())
 
 
 @pytest.fixture(scope="session")

@@ -355,14 +355,6 @@ def test_a_mark_that_a_person_gave_in_place_of_a_test_is_asked_for_again_after_e
     assert "test_add_up: marked before" in report_row(tiny)["notes"]
 
 
-def test_the_teachers_page_says_why_points_were_lost(graded_class, tmp_path):
-    course, _ = graded_class
-    page = write_report(course, None, tmp_path / "report")[-1].read_text(encoding="utf-8")
-    assert "<summary><b>nan</b>, parts lost: 1</summary>" in page
-    assert "ends, whole numbers: 0 of 3, ends(" in page
-    assert "<summary><b>good</b>" not in page
-
-
 def test_a_copy_as_browsers_name_it_is_found_among_other_notebooks(released):
     path = hand_in(released, "ann")
     path.rename(path.with_name(f"{TINY} (1).ipynb"))

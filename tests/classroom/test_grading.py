@@ -63,6 +63,14 @@ def test_the_released_notebook_has_no_solution_and_no_hidden_test(released):
     assert "size + 1" in text, "the program to mend is not what students start with"
 
 
+def test_the_teachers_page_says_why_points_were_lost(graded_class, tmp_path):
+    course, _ = graded_class
+    page = write_report(course, None, tmp_path / "report")[-1].read_text(encoding="utf-8")
+    assert "<summary><b>nan</b>, parts lost: 1</summary>" in page
+    assert "ends, whole numbers: 0 of 3, ends(" in page
+    assert "<summary><b>good</b>" not in page
+
+
 def test_the_report_names_all_that_needs_a_look(graded_class, tmp_path):
     course, outcomes = graded_class
     class_list = "".join(f"{name},{name.title()}\n" for name in ["absent", *outcomes])
