@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.base.errors import InputError
-from shared.base.figures import BLUE, GREEN, GREY, ORANGE, new_figure, save_figure
+from shared.base.figures import BLUE, GREEN, GREY, ORANGE, drawable, new_figure, save_figure
 from shared.base.words import short_number
 from shared.networks.catalog import get_spec
 from shared.networks.spec import ResNetSpec
@@ -87,7 +87,7 @@ def plot_block(
         top = level[f"{block}.relu1"] - 0.45 if resolved[block].shared_preact else -0.42
         _draw_shortcut(axes, side, top, add)
     size = spec.input_size if input_size is None else input_size
-    axes.set_title(f"{spec.name}, block {block}, for images of {size}×{size} pixels", fontsize=10)
+    axes.set_title(f"{drawable(spec.name)}, block {block}, for images of {size}×{size} pixels", fontsize=10)
     look = {"ha": "right", "va": "center", "fontsize": 8, "fontweight": "bold", "color": GREY}
     axes.text(LEFT - 1.12, -0.45, "PyTorch  |  Keras", **look)
     axes.set_xlim(-3.3, 3.9)
@@ -162,7 +162,7 @@ def plot_stages(network: str | ResNetSpec, input_size: int | None = None, path: 
     upper.set_ylabel("behind the last layer")
     lower.set_ylabel("in all, for one image")
     size = spec.input_size if input_size is None else input_size
-    figure.suptitle(f"{spec.name} for images of {size}×{size} pixels")
+    figure.suptitle(f"{drawable(spec.name)} for images of {size}×{size} pixels")
     save_figure(figure, path)
     return figure
 

@@ -63,7 +63,7 @@ def plot_curves(runs: Mapping[str, Sequence[Row]], title: str, path: str | Path 
     for axes in (left, middle):
         if axes.lines:
             axes.legend(frameon=False)
-    figure.suptitle(title, parse_math=False)
+    figure.suptitle(drawable(title), parse_math=False)
     save_figure(figure, path)
     return figure
 
@@ -89,7 +89,7 @@ def plot_confusion(
         label.set_parse_math(False)  # a class may be called "$"
     right = np.trace(counts)
     axes.set(xlabel="predicted class", ylabel="true class")
-    axes.set_title(f"{title}: {right:,} of {counts.sum():,} test images right", fontsize=10, parse_math=False)
+    axes.set_title(f"{drawable(title)}: {right:,} of {counts.sum():,} test images right", fontsize=10, parse_math=False)
     figure.colorbar(image, ax=axes, label="share of the true class (%)", shrink=0.8)
     save_figure(figure, path)
     return figure

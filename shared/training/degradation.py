@@ -13,7 +13,7 @@ import numpy as np
 
 from shared.backends import load_backend
 from shared.base.errors import InputError
-from shared.base.figures import BLUE, ORANGE, new_figure, save_figure
+from shared.base.figures import BLUE, ORANGE, drawable, new_figure, save_figure
 from shared.base.files import check_own, check_own_folder, new_folders, write_text
 from shared.base.lock import HOLDER, LOCK, only_one
 from shared.base.printable import printable
@@ -63,7 +63,7 @@ def plot_degradation(curves: Sequence[Curve], title: str, path: str | Path | Non
     for axes in panels.flat:
         axes.grid(alpha=0.3)
         axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    figure.suptitle(printable(title), parse_math=False)
+    figure.suptitle(drawable(printable(title)), parse_math=False)
     save_figure(figure, path)
     return figure
 

@@ -16,7 +16,7 @@ import numpy as np
 from shared.backends import BACKENDS, Backend, Trace, check_installed, load_backend
 from shared.base.checks import check_seed
 from shared.base.errors import InputError
-from shared.base.figures import BLUE, GREY, ORANGE, new_figure, save_figure
+from shared.base.figures import BLUE, GREY, ORANGE, drawable, new_figure, save_figure
 from shared.base.words import text_of
 from shared.networks.canonical import Arrays
 from shared.networks.catalog import get_spec
@@ -62,7 +62,7 @@ def plot_microscope(seen: Microscope, path: str | Path | None = None) -> Any:
     axes.set_xticks(ticks, [layers[tick].name for tick in ticks], rotation=90, fontsize=7)
     axes.set_xlabel("layer, in the order of computation")
     axes.set_ylabel("relative error (0 is drawn at 1e-17)")
-    axes.set_title(f"{seen.network}: PyTorch and Keras, same weights, same images")
+    axes.set_title(f"{drawable(seen.network)}: PyTorch and Keras, same weights, same images")
     axes.grid(axis="y", alpha=0.3)
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     save_figure(figure, path)

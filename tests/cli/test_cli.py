@@ -188,10 +188,10 @@ def test_demo_in_a_narrow_terminal(call, torch_twin, keras_twin):
     assert "…" not in result.stdout
 
 
-def test_doctor_lists_versions_devices_and_the_cache(call, tmp_path, twin):
+def test_doctor_lists_versions_devices_and_the_cache(call, tmp_path, torch_twin, keras_twin):
     result = call("doctor", RESNET_TWINS_DATA=str(tmp_path))
     assert result.returncode == 0, result.stdout + result.stderr
-    assert f"{twin.TITLE}" in result.stdout
+    assert result.stdout.endswith("ready: PyTorch and Keras\n")
     assert f"resnet-twins         {__version__}" in result.stdout
     assert str(tmp_path) in result.stdout
     assert "works; CPU" in result.stdout
@@ -425,7 +425,7 @@ def test_the_data_cache_follows_the_environment(monkeypatch, tmp_path):
 
 def test_doctor_says_that_a_named_data_folder_is_not_there(monkeypatch, tmp_path):
     monkeypatch.setenv("RESNET_TWINS_DATA", str(tmp_path / "nowhere"))
-    (finding,) = [finding for finding in examine() if finding.subject == "data folder"]
+    (finding,) = [finding for finding in doctoring._data() if finding.subject == "data folder"]
     assert (finding.state, "nowhere" in finding.text) == (BAD, True)
     assert "RESNET_TWINS_DATA" in finding.remedy
 
