@@ -323,6 +323,15 @@ def test_what_is_packed_again_has_the_right_sums():
 # -- its figures
 
 
+#: What broke something in the run of the figures: kind -> how many inputs. Each is tried again below.
+MENDED = {"run-json": 1}
+
+
+def test_a_run_that_asks_for_thousands_of_threads_is_refused():
+    done = campaign("--again", "run-json:319", "--seed", "0")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def figures() -> dict[str, Any]:
     found: dict[str, Any] = json.loads(FIGURES.read_text(encoding="utf-8"))
     return found
@@ -345,15 +354,15 @@ def test_the_document_states_the_limits_that_the_campaign_has():
         assert words in document
 
 
-def test_every_kind_was_tried_and_nothing_broke():
+def test_every_kind_was_tried_and_what_broke_was_mended():
     found = figures()
     assert {name: each["words"] for name, each in found["kinds"].items()} == {
         n: kind.words for n, kind in KINDS.items()
     }
     for each in found["kinds"].values():
         assert each["inputs"] == each["accepted"] + each["refused"] + each["broke"]
-        assert each["broke"] == 0
         assert each["refused"] > 0
+    assert {name: each["broke"] for name, each in found["kinds"].items() if each["broke"]} == MENDED
     assert sum(each["inputs"] for each in found["kinds"].values()) >= 20_000
     assert sum(each["accepted"] for each in found["kinds"].values()) > 5000
     assert table_rows(found)[-1][0] == "all"
