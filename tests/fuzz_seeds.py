@@ -11,6 +11,7 @@ import functools
 import io
 import json
 import os
+import re
 import struct
 import tarfile
 import tempfile
@@ -242,7 +243,16 @@ def torch_bytes(content: Any, *, zipped: bool = True) -> bytes:
 
     whole = io.BytesIO()
     torch.save(content, whole, _use_new_zipfile_serialization=zipped)
-    return whole.getvalue()
+    return whole.getvalue() if zipped else _with_numbered_storages(whole.getvalue())
+
+
+def _with_numbered_storages(old: bytes) -> bytes:
+    """Return an old checkpoint whose storages are called by their numbers: PyTorch calls them by their addresses."""
+    addresses = dict.fromkeys(re.findall(rb"X\x0e\x00\x00\x00(\d{14})|X\x0f\x00\x00\x00(\d{15})", old))
+    for number, found in enumerate(addresses):
+        address = found[0] or found[1]
+        old = old.replace(address, b"%0*d" % (len(address), number))
+    return old
 
 
 def spoil_torch(content: bytes, rng: Random, other: bytes) -> bytes:
