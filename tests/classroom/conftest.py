@@ -15,6 +15,13 @@ from tests.classroom.support import TINY, write_tiny
 from tools.classroom_trial import Outcome, run_class
 
 
+@pytest.fixture(scope="session", autouse=True)
+def packages() -> None:
+    """Skip, with the reason, where the packages of the classroom are not installed."""
+    for package in ("nbgrader", "jupytext", "pebble"):
+        pytest.importorskip(package, reason=f"{package} is not installed")
+
+
 @pytest.fixture
 def tiny(tmp_path: Path) -> Course:
     return write_tiny(tmp_path / "course")

@@ -23,10 +23,6 @@ from tests.classroom.attacks import TOP, linux, printed, shut_off
 from tests.classroom.support import TINY, hand_in, rows_of
 from tests.conftest import ROOT
 
-pytest.importorskip("nbgrader", reason="nbgrader is not installed")
-pytest.importorskip("jupytext", reason="jupytext is not installed")
-pytest.importorskip("pebble", reason="pebble is not installed")
-
 
 def dig(folder: Path, depth: int) -> None:
     """Makes folders in each other, whose path no system call would take."""

@@ -14,9 +14,6 @@ from shared.classroom.sandbox.sandbox import why_not
 from tests.classroom.support import TINY, hand_in, report_row, rows_of
 from tools.classroom_trial import CLASS
 
-pytest.importorskip("nbgrader", reason="nbgrader is not installed")
-pytest.importorskip("jupytext", reason="jupytext is not installed")
-
 # --- the tricks
 
 

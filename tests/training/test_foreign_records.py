@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,8 @@ from shared.training.record import MOST_TEXT, note_versions
 from shared.training.run import Reporter
 from shared.training.start import open_runs, resume, train
 from tests.training.foreign import AskToStopAt, picture
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows lets few people make links")
 
 
 class Notes(Reporter):
