@@ -107,11 +107,11 @@ def _race(
     for who in peers:
         label, backend = PEERS[who]
         entries.append(Contender(label=label, job=replace(job, backend=backend, who=who, channels_last=False)))
-    for backend, framework in ((name, entry.title) for name, entry in BACKENDS.items()):
+    for backend, framework in BACKENDS.items():
         for setting, options in (SETTINGS[job.what] | (more or {})).items():
             if backend == "tf" and "channels_last" in options:
                 continue  # TensorFlow has no other layout on a CPU
-            label = f"{framework} twin" + (f", {setting}" if setting else "")
+            label = f"{framework.title} twin" + (f", {setting}" if setting else "")
             entries.append(Contender(label=label, job=replace(job, backend=backend, **options)))
     return Race(name=name, title=title, contenders=tuple(entries))
 
@@ -187,10 +187,10 @@ def ceilings() -> Race:
     """Return the race that measures the most that the machine does: products of large square matrices."""
     entries = [
         Contender(
-            label=f"{framework}, {precision}",
+            label=f"{framework.title}, {precision}",
             job=Job(backend=backend, what="matmul", image_size=MATRIX, precision=precision),
         )
-        for backend, framework in ((name, entry.title) for name, entry in BACKENDS.items())
+        for backend, framework in BACKENDS.items()
         for precision in ("float32", "bfloat16")
     ]
     return Race(name="ceiling", title=f"products of {MATRIX} x {MATRIX} matrices", contenders=tuple(entries))

@@ -127,8 +127,8 @@ def summary_table(results: Results) -> Table:
             row.append(f"{best[0]:.2f} ({setting or 'the same'})" if best else "")
         rows.append(tuple(row))
     columns = ["work", "1 is the speed of"]
-    for title in (framework.title for framework in BACKENDS.values()):
-        columns += [f"{title} twin", "its best setting"]
+    for framework in BACKENDS.values():
+        columns += [f"{framework.title} twin", "its best setting"]
     return Table("times as fast", tuple(columns), tuple(rows))
 
 
@@ -149,8 +149,8 @@ def start_table(title: str, starts: list[Start]) -> Table:
 def growth_table(results: Results, sweep: Sweep) -> Table:
     """Return time and memory at the points of a sweep."""
     columns = [sweep.axis, "million multiply-adds"]
-    for title in (framework.title for framework in BACKENDS.values()):
-        columns += [f"{title}: step", "peak memory"]
+    for framework in BACKENDS.values():
+        columns += [f"{framework.title}: step", "peak memory"]
     rows = []
     for grown in results.growth:
         if grown.sweep != sweep.name:

@@ -128,7 +128,7 @@ def _run(
 
     def run() -> None:
         errors.clear()
-        errors.update(_pass(merged, assignment, folder, progress, deadly))
+        _pass(merged, assignment, folder, progress, deadly, errors)
 
     for _ in rerun(run, deadly):
         pass
@@ -144,12 +144,16 @@ def _run(
 
 
 def _pass(
-    merged: Cell, assignment: Assignment, folder: Path, progress: Callable[[str], None], deadly: dict[int, str]
-) -> dict[str, str]:
-    """One run through the notebook without the cells in `deadly`: the error of each test cell."""
+    merged: Cell,
+    assignment: Assignment,
+    folder: Path,
+    progress: Callable[[str], None],
+    deadly: dict[int, str],
+    errors: dict[str, str],
+) -> None:
+    """One run through the notebook without the cells in `deadly`. What was found before a cell ends it stays found."""
     seconds = float(assignment.seconds * PATIENCE)
     limits = Limits(cell_seconds=seconds / 2, seconds=seconds, gigabytes=4 * assignment.gigabytes)
-    errors: dict[str, str] = {}
     failed = ""  # the last answer that could not even be run
     with Sandbox(limits, own=folder) as process:
         for number, cell in enumerate(merged["cells"]):
@@ -165,7 +169,6 @@ def _pass(
                 failed = f"the cell of {name} stops with {error}"
             elif error and NOT_WRITTEN not in error and number not in deadly:
                 errors[name] = error
-    return errors
 
 
 def _error_of(process: Sandbox, number: int, cell: Cell) -> str:

@@ -93,9 +93,9 @@ def _broken(found: Finding, why: str, extra: str) -> Finding:
 
 def _frameworks() -> Iterator[Finding]:
     """Try the installed frameworks together, as most commands use them; if that fails, each alone."""
-    for name, title in ((name, framework.title) for name, framework in BACKENDS.items()):
+    for name, framework in BACKENDS.items():
         if absent := ", ".join(missing_modules(name)):
-            yield Finding(title, NOTE, f"{absent} not installed: this twin is not available", _install(name))
+            yield Finding(framework.title, NOTE, f"{absent} not installed: this twin is not available", _install(name))
     names = [name for name in BACKENDS if not missing_modules(name)]
     if not names:
         return

@@ -113,7 +113,7 @@ def _new_folder(run: Run, weights: Arrays | None) -> Iterator[None]:
             check_empty(run.folder)  # once more: now nobody else can fill it
             remove_leftovers(run.folder)
             write_about(run, command_line())
-            _start_from(run, weights)
+            run.start_from(weights)
             yield
 
 
@@ -127,7 +127,7 @@ def _known_folder(run: Run, weights: Arrays | None, *, may_be_complete: bool = T
     check_same_images(run.folder, run.batches, about)
     with only_one(run.folder):
         restore(run)
-        _start_from(run, weights)
+        run.start_from(weights)
         if run.complete and not may_be_complete:
             raise InputError(f"the run in {run.folder} is complete: all steps are done; start a new one")
         note_versions(run, about)
@@ -202,11 +202,6 @@ def _joined(framework: str, settings: Settings, reporter: Callable[[], Reporter]
             "another process is gone (killed, or its machine cannot be reached), so training ended here too; "
             f"{START_AGAIN}"
         ) from error
-
-
-def _start_from(run: Run, weights: Arrays | None) -> None:
-    if weights is not None and run.restored is None:
-        run.restored = {f"weights/{key}": array for key, array in weights.items()}
 
 
 def _prepare(

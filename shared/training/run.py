@@ -112,6 +112,11 @@ class Run:
         """Seconds of training, those before an interruption included."""
         return self.seconds_before + time.monotonic() - self._started
 
+    def start_from(self, weights: Arrays | None) -> None:
+        """Begin with canonical arrays instead of fresh weights; a state that was restored is not given up."""
+        if weights is not None and self.restored is None:
+            self.restored = {f"weights/{name}": array for name, array in weights.items()}
+
     # -- what the training loops call
 
     def advise_on_cpu(self) -> None:

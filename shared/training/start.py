@@ -84,8 +84,7 @@ def _train_all(folder: Path, runs: Mapping[str, Run], weights: Arrays | None) ->
     for name, run in runs.items():
         run.folder.mkdir(parents=True, exist_ok=True)
         write_about(run, command_line())
-        if weights is not None:
-            run.restored = {f"weights/{key}": array for key, array in weights.items()}
+        run.start_from(weights)
         result.runs[name] = run
         if not _go(run, folder):
             break

@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from shared.classroom import check as checking
+from shared.classroom.rerun import MOST_STARTS, CellDiedError
 from shared.classroom.selftest import with_answers
 from shared.classroom.submission import read_notebook
 from tests.classroom.support import TINY
@@ -58,3 +60,20 @@ def test_a_learner_who_has_it_all_right_gets_all_points(call, handed_out, tmp_pa
     result = call("assignment", "check", path)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "6 of 6 points" in result.stdout
+
+
+def test_what_was_found_before_the_last_death_stays_found(monkeypatch, tmp_path):
+    """Four cells end the run, one after the other: as often as it is started."""
+    found = []
+
+    def one_pass(merged, assignment, folder, progress, deadly, errors):
+        errors["test_first"] = "AssertionError: no"
+        found.append(len(deadly))
+        raise CellDiedError(len(deadly), "ended the whole process")
+
+    monkeypatch.setattr(checking, "_pass", one_pass)
+    merged = {"cells": [{"id": name} for name in ("test_first", "test_second", "a", "b")]}
+    errors, notes = checking._run(merged, None, tmp_path, print)
+    assert errors == {"test_first": "AssertionError: no", "test_second": "not reached"}
+    assert found == list(range(MOST_STARTS))
+    assert len(notes) == MOST_STARTS
