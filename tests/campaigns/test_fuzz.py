@@ -1,4 +1,4 @@
-"""Spoilt files: a hundred inputs of the campaign in `tests/fuzz_campaign.py`, and whether it can fail."""
+"""Spoilt files: a hundred inputs of the campaign in `tests/campaigns/fuzz`, and whether it can fail."""
 
 from __future__ import annotations
 
@@ -26,19 +26,33 @@ from shared.classroom.submitted import read_class
 from shared.data.fashion_mnist import read_idx
 from shared.data.pictures import read_picture
 from shared.training.recipe import read_recipe
-from tests import fuzz_campaign, fuzz_seeds, fuzz_spoil
 from tests.conftest import ROOT
-from tests.fuzz_campaign import KINDS, Campaign, Kind, Refusal, markdown, table_rows
-from tests.fuzz_seeds import CANARY
+
+pytest.importorskip("resource", reason="the campaign bounds what a process takes, which Windows does otherwise")
+
+from tests.campaigns.fuzz import ENVIRONMENT, child
+from tests.campaigns.fuzz.campaign import BY_COMMAND, BY_PROCESS, Campaign
+from tests.campaigns.fuzz.figures import markdown, table_rows
+from tests.campaigns.fuzz.formats.damage import blind
+from tests.campaigns.fuzz.formats.data_sets import idx
+from tests.campaigns.fuzz.formats.packed import gz, zeros, zip_of, zlib_zeros
+from tests.campaigns.fuzz.formats.tars import summed
+from tests.campaigns.fuzz.formats.texts import spoil_json, spoil_text
+from tests.campaigns.fuzz.judge import READER
+from tests.campaigns.fuzz.kinds import KINDS, Kind
+from tests.campaigns.fuzz.readers import Refusal
+from tests.campaigns.fuzz.seeds import CANARY
 
 if sys.platform != "linux":
     pytest.skip("the campaign forks, and reads Linux' /proc", allow_module_level=True)
 
 FIGURES = ROOT / "docs" / "results" / "fuzz.json"
+#: Of a process that forks a child for each input, which finds the packages wherever it works.
+FORKING = {**ENVIRONMENT, "PYTHONPATH": str(ROOT)}
 
 
 def campaign(*options: str | Path, seconds: float = 300) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "tests/fuzz_campaign.py", *map(str, options)]
+    command = [sys.executable, "-m", "tests.campaigns.fuzz", *map(str, options)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds)
 
 
@@ -169,10 +183,10 @@ def plant(name: str) -> Kind:
 
 def run_planted(place: str) -> None:
     """In a process of its own, which has one thread: give one input to each planted reader, and print what is found."""
-    fuzz_campaign.SECONDS, fuzz_campaign.CLOCK = 1, 3
+    child.SECONDS, child.CLOCK = 1, 3
     made = Campaign(Path(place), kinds={name: plant(name) for name in PLANTED}, jobs=4)
     made.warm()
-    made.run([(name, 0, fuzz_campaign.READER) for name in PLANTED], 60, print)
+    made.run([(name, 0, READER) for name in PLANTED], 60, print)
     found = {each.kind: each.text for outcomes in made.findings.values() for each in outcomes}
     print("found:" + json.dumps(found))
 
@@ -182,7 +196,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What the campaign says of each planted reader."""
     place = tmp_path_factory.mktemp("planted") / "inputs"
     code = f"from tests.campaigns.test_fuzz import run_planted; run_planted({str(place)!r})"
-    environment = {**os.environ, **fuzz_campaign.ENVIRONMENT}
+    environment = {**os.environ, **FORKING}
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -202,10 +216,12 @@ def test_a_reader_that_breaks_its_promise_is_found_and_an_honest_one_is_not(plan
 GOOD = """
 import sys
 from pathlib import Path
-from tests import fuzz_campaign, fuzz_seeds
-fuzz_seeds.AS_IT_IS, fuzz_seeds.ODD_NAME, fuzz_seeds.HUGE, fuzz_seeds.NO_FILE = 1000, 0, 0, 0
-kinds = {name: fuzz_campaign.KINDS[name] for name in sys.argv[2:]}
-made = fuzz_campaign.Campaign(Path(sys.argv[1]), kinds=kinds)
+from tests.campaigns.fuzz import seeds
+from tests.campaigns.fuzz.campaign import Campaign
+from tests.campaigns.fuzz.kinds import KINDS
+seeds.AS_IT_IS, seeds.ODD_NAME, seeds.HUGE, seeds.NO_FILE = 1000, 0, 0, 0
+kinds = {name: KINDS[name] for name in sys.argv[2:]}
+made = Campaign(Path(sys.argv[1]), kinds=kinds)
 made.warm()
 made.run([(name, number, "reader") for name in kinds for number in range(6)], 150, print)
 print({name: each.inputs - each.accepted for name, each in made.figures.items()})
@@ -220,7 +236,7 @@ def test_the_good_files_that_all_begin_with_are_accepted(tmp_path):
     names = [name for name, kind in KINDS.items() if all(map(is_installed, kind.needs)) and name not in NEVER_GOOD]
     names = [name for name in names if name not in ("idx", "metrics", "run-json", "state", "run")]  # always spoilt
     command = [sys.executable, "-c", GOOD, str(tmp_path / "inputs"), *names]
-    environment = {**os.environ, **fuzz_campaign.ENVIRONMENT}
+    environment = {**os.environ, **FORKING}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200)
     assert done.stdout.splitlines()[-1:] == [str(dict.fromkeys(names, 0))], done.stdout + done.stderr
 
@@ -229,7 +245,8 @@ DIGESTS = """
 import hashlib, sys
 from pathlib import Path
 from random import Random
-from tests.fuzz_campaign import KINDS, Campaign
+from tests.campaigns.fuzz.campaign import Campaign
+from tests.campaigns.fuzz.kinds import KINDS
 made = Campaign(Path(sys.argv[1]))
 for name in sys.argv[2:]:
     for number in range(3):
@@ -244,7 +261,7 @@ for name in sys.argv[2:]:
 
 def digests(place: Path, names: list[str], hash_seed: str) -> str:
     command = [sys.executable, "-c", DIGESTS, str(place), *names]
-    environment = {**os.environ, **fuzz_campaign.ENVIRONMENT, "PYTHONHASHSEED": hash_seed}
+    environment = {**os.environ, **FORKING, "PYTHONHASHSEED": hash_seed}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
 
 
@@ -269,7 +286,8 @@ def test_so_is_one_that_a_framework_makes(torch_twin, tmp_path):
 def test_the_hand_made_keras_file_is_laid_out_as_keras_writes_it(keras_twin, tmp_path):
     h5py = pytest.importorskip("h5py")
     from shared.networks.initial import initial_weights
-    from tests.fuzz_seeds import TINY, keras_bytes
+    from tests.campaigns.fuzz.formats.keras_files import keras_bytes
+    from tests.campaigns.fuzz.formats.weights import TINY
 
     def layout(path: Path) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -295,7 +313,7 @@ def test_the_hand_made_keras_file_is_laid_out_as_keras_writes_it(keras_twin, tmp
     assert layout(tmp_path / "ours.weights.h5") == real
 
 
-@pytest.mark.parametrize("spoil", [fuzz_spoil.blind, fuzz_spoil.spoil_text, fuzz_spoil.spoil_json])
+@pytest.mark.parametrize("spoil", [blind, spoil_text, spoil_json])
 @pytest.mark.parametrize("content", [b"", b"x", b'{"a": [1, 2.5, "b"]}', bytes(range(256)) * 50])
 def test_whatever_is_spoilt_stays_of_bounded_size_and_mostly_changes(spoil, content):
     results = [spoil(content, Random(number), b"another file") for number in range(50)]
@@ -310,14 +328,14 @@ def test_what_is_packed_again_has_the_right_sums():
     import zlib
 
     for number in range(40):
-        spoilt = fuzz_spoil.zip_of([("a", 0, b"xyz", zlib.crc32(b"xyz"), 3), ("b", 8, *fuzz_spoil.zeros(2), 2 * 10**6)])
+        spoilt = zip_of([("a", 0, b"xyz", zlib.crc32(b"xyz"), 3), ("b", 8, *zeros(2), 2 * 10**6)])
         with zipfile.ZipFile(io.BytesIO(spoilt)) as archive:
             assert archive.testzip() is None
         header = bytearray(tarfile.TarInfo(f"{number}.png").tobuf(tarfile.USTAR_FORMAT))
         header[124:136] = b"%011o\0" % number
-        with tarfile.open(fileobj=io.BytesIO(fuzz_spoil.summed(header) + bytes(1024))) as archive:
+        with tarfile.open(fileobj=io.BytesIO(summed(header) + bytes(1024))) as archive:
             assert archive.next().size == number
-    assert zlib.decompress(fuzz_spoil.zlib_zeros(2)) == bytes(2 * 10**6)
+    assert zlib.decompress(zlib_zeros(2)) == bytes(2 * 10**6)
 
 
 # -- its figures
@@ -339,17 +357,17 @@ def figures() -> dict[str, Any]:
 
 def test_the_figures_in_the_document_are_those_that_were_counted():
     document = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
-    assert f"\n\n{markdown(figures())}\n" in document, "fill it with: tests/fuzz_campaign.py --table FILE"
+    assert f"\n\n{markdown(figures())}\n" in document, "fill it with: python -m tests.campaigns.fuzz --table FILE"
 
 
 def test_the_document_states_the_limits_that_the_campaign_has():
     document = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
     for words in (
-        f"took more than {fuzz_campaign.MOST_MEMORY / 1e6:.0f} MB above",
-        f"took more than {fuzz_campaign.SECONDS} seconds of a processor",
-        f"({fuzz_campaign.CLOCK} seconds on the clock)",
-        f"Every {fuzz_campaign.BY_COMMAND}th input of a kind",
-        f"every {fuzz_campaign.BY_PROCESS}th starts a process of its own",
+        f"took more than {child.MOST_MEMORY / 1e6:.0f} MB above",
+        f"took more than {child.SECONDS} seconds of a processor",
+        f"({child.CLOCK} seconds on the clock)",
+        f"Every {BY_COMMAND}th input of a kind",
+        f"every {BY_PROCESS}th starts a process of its own",
     ):
         assert words in document
 
@@ -403,8 +421,8 @@ def test_a_picture_of_gigabytes_is_passed_over_without_room_for_it(tmp_path):
 
 
 def test_zeros_behind_a_packed_data_set_are_not_counted_one_by_one(tmp_path):
-    content = fuzz_seeds.idx()
-    path = sparse(tmp_path / "a.gz", fuzz_spoil.gz(content))
+    content = idx()
+    path = sparse(tmp_path / "a.gz", gz(content))
     with pytest.raises(InputError, match="larger than what it should hold"):
         read_idx(path, hashlib.sha256(content).hexdigest())
 
