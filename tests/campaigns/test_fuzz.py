@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -30,7 +31,7 @@ from tests.conftest import ROOT
 
 pytest.importorskip("resource", reason="the campaign bounds what a process takes, which Windows does otherwise")
 
-from tests.campaigns.fuzz import ENVIRONMENT, child
+from tests.campaigns.fuzz import ENVIRONMENT, child, command
 from tests.campaigns.fuzz.campaign import BY_COMMAND, BY_PROCESS, Campaign
 from tests.campaigns.fuzz.figures import markdown, table_rows
 from tests.campaigns.fuzz.formats.damage import blind
@@ -52,8 +53,8 @@ FORKING = {**ENVIRONMENT, "PYTHONPATH": str(ROOT)}
 
 
 def campaign(*options: str | Path, seconds: float = 300) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tests.campaigns.fuzz", *map(str, options)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds)
+    line = [sys.executable, "-m", "tests.campaigns.fuzz", *map(str, options)]
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=seconds)
 
 
 def test_a_hundred_spoilt_files_are_accepted_or_refused_in_one_line(tmp_path):
@@ -71,6 +72,30 @@ def test_a_hundred_spoilt_files_are_accepted_or_refused_in_one_line(tmp_path):
 def test_two_thousand_more_of_another_seed(tmp_path):
     done = campaign("--inputs", "2000", "--seed", "1", "--keep", tmp_path, seconds=1500)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--again nope:3", "there is no kind 'nope'; wanted is KIND:NUMBER, and kinds are safetensors, pth, "),
+        ("--again :3", "there is no kind ''"),
+        ("--again recipe", "'' is no number of an input; wanted is KIND:NUMBER, as in recipe:29"),
+        ("--again recipe:-1", "'-1' is no number"),
+        ("--again recipe:x", "'x' is no number"),
+        ("--again recipe:1:2", "'1:2' is no number"),
+        ("--only recipe --again answer:3", "--only leaves answer out; name it there, too"),
+        ("--again png:3", "png is left out here; install pillow, or name another kind"),
+        ("--only png run", "all are left out here; install pillow, torch, or name others"),
+    ],
+)
+def test_an_input_that_there_is_not_is_answered_in_one_line(monkeypatch, capsys, options, words):
+    monkeypatch.setattr(command, "is_installed", lambda module: False)
+    monkeypatch.setattr(sys, "argv", ["fuzz", *options.split()])
+    assert command.main() == 2
+    said = capsys.readouterr()
+    assert not said.out
+    assert re.fullmatch(r"Error: --\w+ .+\n", said.err)
+    assert words in said.err
 
 
 # -- the campaign can fail: readers that were made for it
@@ -197,8 +222,8 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     place = tmp_path_factory.mktemp("planted") / "inputs"
     code = f"from tests.campaigns.test_fuzz import run_planted; run_planted({str(place)!r})"
     environment = {**os.environ, **FORKING}
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    line = [sys.executable, "-c", code]
+    done = subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     said: dict[str, str] = json.loads(done.stdout.partition("found:")[2])
     return said
@@ -235,9 +260,9 @@ def test_the_good_files_that_all_begin_with_are_accepted(tmp_path):
     """Or a campaign would only show that its own files are no good."""
     names = [name for name, kind in KINDS.items() if all(map(is_installed, kind.needs)) and name not in NEVER_GOOD]
     names = [name for name in names if name not in ("idx", "metrics", "run-json", "state", "run")]  # always spoilt
-    command = [sys.executable, "-c", GOOD, str(tmp_path / "inputs"), *names]
+    line = [sys.executable, "-c", GOOD, str(tmp_path / "inputs"), *names]
     environment = {**os.environ, **FORKING}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200)
     assert done.stdout.splitlines()[-1:] == [str(dict.fromkeys(names, 0))], done.stdout + done.stderr
 
 
@@ -260,9 +285,9 @@ for name in sys.argv[2:]:
 
 
 def digests(place: Path, names: list[str], hash_seed: str) -> str:
-    command = [sys.executable, "-c", DIGESTS, str(place), *names]
+    line = [sys.executable, "-c", DIGESTS, str(place), *names]
     environment = {**os.environ, **FORKING, "PYTHONHASHSEED": hash_seed}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
 
 
 def check_digests(place: Path, names: list[str]) -> None:

@@ -6,7 +6,9 @@ import argparse
 import json
 import os
 import platform
+import re
 import resource
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,11 +17,12 @@ from typing import Any
 
 from rich.console import Console
 
+from shared.base.errors import InputError
 from shared.base.versions import installed_version, is_installed
 from tests.campaigns import fuzz
 from tests.campaigns.fuzz.campaign import Campaign
 from tests.campaigns.fuzz.figures import markdown, show
-from tests.campaigns.fuzz.kinds import KINDS
+from tests.campaigns.fuzz.kinds import KINDS, Kind
 
 EVERYBODY = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
 RECORDED = ("torch", "numpy", "h5py", "pillow", "safetensors", "python")
@@ -44,11 +47,43 @@ def options() -> argparse.ArgumentParser:
     return parser
 
 
-def wanted(campaign: Campaign, inputs: int, again: str | None) -> Iterator[tuple[str, int, str]]:
+def missing(kind: Kind) -> list[str]:
+    """Return the packages that must be installed before a kind can be read here."""
+    return ["pillow" if module == "PIL" else module for module in kind.needs if not is_installed(module)]
+
+
+def kinds_here(only: list[str] | None) -> dict[str, Kind]:
+    """Return the kinds that are asked for and can be read here."""
+    kinds = {name: kind for name, kind in KINDS.items() if (not only or name in only) and not missing(kind)}
+    if not kinds and only:
+        packages = sorted({module for name in only for module in missing(KINDS[name])})
+        raise InputError(
+            f"--only {' '.join(only)}: all are left out here; install {', '.join(packages)}, or name others"
+        )
+    return kinds
+
+
+def one_input(text: str, kinds: dict[str, Kind]) -> tuple[str, int]:
+    """Return kind and number of the input that `--again` names; it must be one of `kinds`."""
+    name, _, number = text.partition(":")
+    start = f"--again {text!r}"
+    if name not in KINDS:
+        raise InputError(f"{start}: there is no kind {name!r}; wanted is KIND:NUMBER, and kinds are {', '.join(KINDS)}")
+    if missing(KINDS[name]):
+        raise InputError(
+            f"{start}: {name} is left out here; install {', '.join(missing(KINDS[name]))}, or name another kind"
+        )
+    if name not in kinds:
+        raise InputError(f"{start}: --only leaves {name} out; name it there, too, or leave --only away")
+    if not re.fullmatch(r"[0-9]{1,9}", number):
+        raise InputError(f"{start}: {number!r} is no number of an input; wanted is KIND:NUMBER, as in {name}:29")
+    return name, int(number)
+
+
+def wanted(campaign: Campaign, inputs: int, again: tuple[str, int] | None) -> Iterator[tuple[str, int, str]]:
     """Yield kind, number and route of each input that is asked for."""
     if again:
-        name, _, number = again.partition(":")
-        yield name, int(number), campaign.route(name, int(number))
+        yield *again, campaign.route(*again)
         return
     order = campaign.order()
     for _ in range(inputs):
@@ -76,22 +111,26 @@ def main() -> int:
     if given.table:
         print(markdown(json.loads(given.table.read_text(encoding="utf-8"))), end="")
         return 0
+    try:
+        kinds = kinds_here(given.only)
+        again = None if given.again is None else one_input(given.again, kinds)
+    except InputError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
     console = Console(width=150, highlight=False)
-    kinds = {name: kind for name, kind in KINDS.items() if not given.only or name in given.only}
-    left_out = [name for name, kind in kinds.items() if not all(is_installed(module) for module in kind.needs)]
+    left_out = [name for name in given.only or KINDS if name not in kinds]
     if left_out:
         console.print(f"left out, as packages for them are not installed: {', '.join(left_out)}")
-    kinds = {name: kind for name, kind in kinds.items() if name not in left_out}
     with tempfile.TemporaryDirectory(prefix="fuzz-", ignore_cleanup_errors=True) as folder:
         os.environ["XDG_CACHE_HOME"] = folder
         campaign = Campaign(Path(folder) / "inputs", given.seed, kinds, given.jobs, given.keep)
         campaign.warm()
         begun = time.monotonic()
-        campaign.run(wanted(campaign, given.inputs, given.again), given.seconds, lambda text: console.print(text))
+        campaign.run(wanted(campaign, given.inputs, again), given.seconds, lambda text: console.print(text))
     found = figures(campaign, time.monotonic() - begun)
     show(console, found, campaign.findings)
     broke = [outcome for outcomes in campaign.findings.values() for outcome in outcomes]
-    if given.again:
+    if again:
         for outcome in broke:
             print(outcome.detail)
     if given.json:
