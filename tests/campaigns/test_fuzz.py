@@ -370,7 +370,7 @@ def test_what_is_packed_again_has_the_right_sums():
 MENDED = {"run-json": 1}
 
 
-def test_a_run_that_asks_for_thousands_of_threads_is_refused():
+def test_a_run_that_asks_for_thousands_of_threads_is_refused(torch_twin):
     done = campaign("--again", "run-json:319", "--seed", "0")
     assert done.returncode == 0, done.stdout + done.stderr
 
