@@ -1,4 +1,4 @@
-"""Faults: a short form of the campaign that `tests/fault_campaign.py` runs in full."""
+"""Faults: a short form of the campaign that `tests/campaigns/faults` runs in full."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 from shared.backends import BACKENDS
 from shared.training.folder import ABOUT, BEST, LAST, PREVIOUS, RECIPE, STATE
 from shared.training.metrics import METRICS
+from tests.campaigns.faults.table import BOTH_STATES, RESULTS, WORDS, markdown, table_rows
 from tests.conftest import ROOT
-from tests.fault_campaign import BOTH_STATES, RESULTS, WORDS, markdown, table_rows
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no 
 @pytest.mark.parametrize("name", list(BACKENDS))
 def test_kills_and_damaged_files_never_cost_a_bit_that_was_saved(request, name):
     request.getfixturevalue({"torch": "torch_twin", "tf": "keras_twin"}[name])
-    command = [sys.executable, "tests/fault_campaign.py", "--framework", name, "--quick"]
+    command = [sys.executable, "-m", "tests.campaigns.faults", "--framework", name, "--quick"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -32,7 +32,7 @@ def test_kills_and_damaged_files_never_cost_a_bit_that_was_saved(request, name):
 def test_the_figures_in_the_document_are_those_that_were_counted():
     document = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
     figures = json.loads((ROOT / "docs" / "results" / "faults.json").read_text(encoding="utf-8"))
-    assert f"\n\n{markdown(figures)}\n" in document, "fill it with: tests/fault_campaign.py --table FILE"
+    assert f"\n\n{markdown(figures)}\n" in document, "fill it with: python -m tests.campaigns.faults --table FILE"
     for faults in figures.values():
         kills = faults["SIGKILL"]
         assert kills["kills"] == kills["training"] + kills["writing"] + kills["anywhere"] >= 20

@@ -8,4 +8,5 @@ os.environ |= ENVIRONMENT
 
 from tests.campaigns.fuzz.command import main
 
-raise SystemExit(main())
+if __name__ == "__main__":
+    raise SystemExit(main())
