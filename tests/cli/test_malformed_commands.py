@@ -27,7 +27,8 @@ from shared.training.recipe import Recipe, read_recipe
 from shared.training.recipes import get_recipe
 from shared.training.record import read_about
 from shared.training.settings import Settings
-from tests.cli.malformed import COMMANDS, GREY8, TINY, safetensors, skip_without, tar, tree
+from tests.cli.malformed import GREY8, TINY, safetensors, skip_without, tar, tree
+from tests.cli.malformed_commands import COMMANDS
 
 
 @pytest.fixture(scope="session")

@@ -15,18 +15,8 @@ from shared.base.errors import InputError
 from shared.checkpoints.shipped import ASSETS
 from shared.data.pictures import open_picture
 from shared.networks.initial import initial_weights
-from tests.cli.malformed import (
-    BOTH_CASES,
-    CASES,
-    TINY,
-    TWIN_CASES,
-    Case,
-    Given,
-    name_of,
-    needs_both,
-    skip_without,
-    tree,
-)
+from tests.cli.malformed import TINY, needs_both, skip_without, tree
+from tests.cli.malformed_functions import BOTH_CASES, CASES, TWIN_CASES, Case, Given, name_of
 
 #: Every function that takes a model, called with one of the other framework: the likeliest mistake among twins.
 OTHER_CASES: list[tuple[str, Callable[[Any, Any, Path], Any]]] = [

@@ -11,17 +11,9 @@ from typing import Any
 import pytest
 
 from shared.networks.spec import BLOCK_EXPANSION
-from tests.cli.malformed import (
-    BOTH_CASES,
-    CASES,
-    COMMANDS,
-    TWIN_CASES,
-    name_of,
-    needs_both,
-    needs_torch,
-    skip_without,
-    tree,
-)
+from tests.cli.malformed import needs_both, needs_torch, skip_without, tree
+from tests.cli.malformed_commands import COMMANDS
+from tests.cli.malformed_functions import BOTH_CASES, CASES, TWIN_CASES, name_of
 from tests.conftest import ROOT
 
 #: In bytes: what a malformed input may cost above what a good command needs.
