@@ -270,15 +270,17 @@ DIGESTS = """
 import hashlib, sys
 from pathlib import Path
 from random import Random
+from stat import S_ISREG
 from tests.campaigns.fuzz.campaign import Campaign
 from tests.campaigns.fuzz.kinds import KINDS
 made = Campaign(Path(sys.argv[1]))
 for name in sys.argv[2:]:
-    for number in range(3):
+    for number in range(3 if name == "cifar" else 20):
         place = made.place / f"{name}-{number}"
         place.mkdir()
         KINDS[name].make(made.seeds, Random(f"0 {name} {number}"), place)
-        files = sorted(path for path in place.rglob("*") if path.is_file() and path.lstat().st_size < 10**8)
+        files = [path for path in sorted(place.rglob("*")) if S_ISREG(path.lstat().st_mode)]
+        files = [path for path in files if path.stat().st_size < 10**8]
         parts = [str(path.relative_to(place)).encode("utf-8", "surrogateescape") + path.read_bytes() for path in files]
         print(name, number, hashlib.sha256(b"".join(parts)).hexdigest())
 """
@@ -291,10 +293,12 @@ def digests(place: Path, names: list[str], hash_seed: str) -> str:
 
 
 def check_digests(place: Path, names: list[str]) -> None:
-    first, second = (digests(place / seed, names, seed) for seed in ("1", "2"))
-    assert first.count("\n") == 3 * len(names)
-    assert first == second
-    assert len({line.split()[2] for line in first.splitlines()}) > 2 * len(names), "all inputs are alike"
+    """The second process makes the kinds in another order, or memory and addresses would be as in the first one."""
+    first = digests(place / "1", names, "1").splitlines()
+    second = digests(place / "2", names[::-1], "2").splitlines()
+    assert len(first) > 19 * (len(names) - 1)
+    assert sorted(first) == sorted(second)
+    assert len({line.split()[2] for line in first}) > 0.9 * len(first), "inputs are alike"
 
 
 def test_an_input_is_made_anew_from_its_name_and_the_seed(tmp_path):

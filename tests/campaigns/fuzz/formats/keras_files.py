@@ -133,6 +133,7 @@ def _h5_storage(file: Any, name: str, rng: Random) -> None:
         file.create_dataset(name, shape, "f4", external=[(path, 0, 4 * int(np.prod(shape)))])
     elif chance < 0.7:
         layout = h5py.VirtualLayout(shape, "f4")
+        layout.dcpl.set_obj_track_times(False)  # or the file says when it was made
         layout[...] = h5py.VirtualSource(_outside(rng), "a", shape=shape)
         file.create_virtual_dataset(name, layout)
     elif chance < 0.9:

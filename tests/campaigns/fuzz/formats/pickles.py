@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Callable
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 from tests.campaigns.fuzz.formats.damage import VALUES, blind, odd_text
 from tests.campaigns.fuzz.formats.packed import spoil_zip
@@ -116,7 +117,7 @@ def odd_entry(tensor: Any, rng: Random) -> Any:
         lambda: torch.float32,
         lambda: b"bytes",
         lambda: 2**100,
-        lambda: torch.UntypedStorage(4),
+        lambda: torch.zeros(4, dtype=torch.uint8).untyped_storage(),
     )
     return rng.choice(odd)()
 
@@ -126,7 +127,9 @@ def torch_bytes(content: Any, *, zipped: bool = True) -> bytes:
     import torch
 
     whole = io.BytesIO()
-    torch.save(content, whole, _use_new_zipfile_serialization=zipped)
+    # The old form has the storages in the order of their addresses: here it is the order in which they were met.
+    with patch.object(torch.serialization, "sorted", list, create=True):
+        torch.save(content, whole, _use_new_zipfile_serialization=zipped)
     return whole.getvalue() if zipped else _with_numbered_storages(whole.getvalue())
 
 

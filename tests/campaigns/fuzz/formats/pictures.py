@@ -73,7 +73,8 @@ def strangers() -> list[bytes]:
         ("BMP", "GIF", "TIFF", "PPM", "ICO", "TGA", "PCX", "WEBP", "EPS", "SGI", "JPEG2000", "PDF")
     ):
         with contextlib.suppress(KeyError, OSError):  # Pillow was built without it
-            found.append(picture(kind, number))
+            options = {"creationDate": "D:20261127", "modDate": "D:20261127"} if kind == "PDF" else {}
+            found.append(picture(kind, number, **options))
     return found
 
 
