@@ -230,7 +230,7 @@ def _launched(
     Without a recipe the run in `folder` goes on.
     """
     from shared.distributed.launch import launch, processes_to_start
-    from shared.distributed.start import check_one_twin, framework_of_run, holds_this_run
+    from shared.distributed.start import check_one_twin, find_this_run, framework_of_run
     from shared.distributed.team import check_parts
     from shared.training.folder import new_folder
     from shared.training.record import read_about
@@ -247,7 +247,7 @@ def _launched(
     # What can be known now is said now, once, and not by each of the processes.
     if recipe is None:
         recipe = read_about(folder)[0]
-    elif not holds_this_run(folder, recipe, framework):
+    elif find_this_run(folder, recipe, framework) is None:
         new_folder(folder, recipe.name, framework)
     check_parts(recipe.batch_size, number)
     launch(framework, number, arguments, folder)
