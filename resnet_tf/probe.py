@@ -53,6 +53,24 @@ def forward(model: keras.Model, inputs: np.ndarray, *, training: bool = False) -
     return _numpy(model(_tensor(model, _check(model, inputs)), training=training))
 
 
+def _layers(model: keras.Model) -> dict[str, object]:
+    """Return what every layer puts out, in the graph, by the layer's name in PyTorch."""
+    return {
+        torch_name(model, operation.name): operation.output
+        for operation in model.operations
+        if not isinstance(operation, keras.layers.InputLayer) and not operation.name.endswith("pad")
+    }
+
+
+def _check_gradients() -> None:
+    """Raise `InputError` where Keras does not run on TensorFlow."""
+    if keras.backend.backend() != "tensorflow":
+        raise InputError(
+            f"gradients of the Keras twin are taken with TensorFlow, but KERAS_BACKEND is {keras.backend.backend()}; "
+            "unset it or set it to tensorflow"
+        )
+
+
 def trace(
     model: keras.Model,
     inputs: np.ndarray,
@@ -71,11 +89,7 @@ def trace(
     if labels is not None:  # before the pass, which in training mode moves statistics
         labels = check_labels(labels, len(inputs), model.outputs[0].shape[-1])
         check_trainable(bool(model.trainable_variables))
-    watched = {}
-    if activations:
-        for operation in model.operations:
-            if not isinstance(operation, keras.layers.InputLayer) and not operation.name.endswith("pad"):
-                watched[torch_name(model, operation.name)] = operation.output
+    watched = _layers(model) if activations else {}
     # A model with a dict of outputs: every layer that is looked at, and the logits.
     with deep_graphs():
         inner = keras.Model(model.inputs, {**watched, "logits": model.outputs[0]})
@@ -84,11 +98,7 @@ def trace(
         logits = outputs.pop("logits")
         return Trace(logits=_numpy(logits), activations={name: _channels_first(outputs[name]) for name in watched})
 
-    if keras.backend.backend() != "tensorflow":
-        raise InputError(
-            f"gradients of the Keras twin are taken with TensorFlow, but KERAS_BACKEND is {keras.backend.backend()}; "
-            "unset it or set it to tensorflow"
-        )
+    _check_gradients()
     import tensorflow as tf
 
     variables = {name: entry for name, entry in canonical_variables(model).items() if entry[0].trainable}

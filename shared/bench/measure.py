@@ -66,35 +66,33 @@ def measure(
         results.ceiling = measure_ceiling(seconds=seconds, say=say)
     show(describe(results))
 
-    def begins(name: str) -> bool:
-        """Whether this part is measured; if so, it is announced."""
-        if name in names:
-            show(f"part {names.index(name) + 1} of {len(names)}: {titles[name]} ...")
-        return name in names
-
-    for race in races(quick=quick):
-        if begins(race.name):
-            outcome = run_race(race, rounds=rounds, seconds=seconds, say=say)
-            results.outcomes = [*(old for old in results.outcomes if old.race.name != race.name), outcome]
-            show(race_table(outcome, results.ceiling))
-            _keep(results, output)
-    for name, starts in (("imports", imports()), ("commands", commands(quick=quick))):
-        if begins(name):
-            results.starts[name] = measure_starts(starts, runs=START_RUNS[name], say=say)
-            show(start_table(STARTS[name], starts))
-            _keep(results, output)
-    for sweep in sweeps(quick=quick):
-        if begins(f"growth-{sweep.name}"):
-            grown = measure_growth(sweep, rounds=min(3, rounds), seconds=seconds, say=say)
-            results.growth = [*(old for old in results.growth if old.sweep != sweep.name), *grown]
-            show(growth_table(results, sweep))
-            _keep(results, output)
-    if begins("profile"):
-        results.profiles = measure_profiles(say=say)
-        for table in profile_tables(results):
+    for number, name in enumerate(names, 1):
+        show(f"part {number} of {len(names)}: {titles[name]} ...")
+        for table in _measure_part(name, results, rounds=rounds, seconds=seconds, say=say):
             show(table)
         _keep(results, output)
     return results
+
+
+def _measure_part(name: str, results: Results, *, rounds: int, seconds: float, say: Say) -> list[Table]:
+    """Measure one part, put what was found into `results`, and return its tables."""
+    known_races = {race.name: race for race in races(quick=results.quick)}
+    known_sweeps = {f"growth-{sweep.name}": sweep for sweep in sweeps(quick=results.quick)}
+    if name in known_races:
+        outcome = run_race(known_races[name], rounds=rounds, seconds=seconds, say=say)
+        results.outcomes = [*(old for old in results.outcomes if old.race.name != name), outcome]
+        return [race_table(outcome, results.ceiling)]
+    if name in STARTS:
+        starts = imports() if name == "imports" else commands(quick=results.quick)
+        results.starts[name] = measure_starts(starts, runs=START_RUNS[name], say=say)
+        return [start_table(STARTS[name], starts)]
+    if name in known_sweeps:
+        sweep = known_sweeps[name]
+        grown = measure_growth(sweep, rounds=min(3, rounds), seconds=seconds, say=say)
+        results.growth = [*(old for old in results.growth if old.sweep != sweep.name), *grown]
+        return [growth_table(results, sweep)]
+    results.profiles = measure_profiles(say=say)
+    return list(profile_tables(results))
 
 
 def _opened(output: Path | None, quick: bool) -> Results:

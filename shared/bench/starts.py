@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from shared.backends import missing_modules
+from shared.backends import BACKENDS, missing_modules
 from shared.base.printable import printable
 from shared.base.subprocesses import child_environment, python_command
 from shared.networks.catalog import PAPER_DEPTHS
 
-EMPTY, TORCH, KERAS, FRAMEWORKS = "an empty Python process", "`import torch`", "`import keras`", "`import torch, keras`"
+EMPTY = "an empty Python process"
 
 
 @dataclass(kw_only=True)
@@ -33,8 +33,8 @@ class Start:
         return statistics.median(self.seconds) if self.seconds else 0.0
 
 
-def _code(label: str, code: str, reference: str, *backends: str) -> Start:
-    return Start(label=label, arguments=["-c", code], reference=reference, backends=backends)
+def _code(code: str, reference: str, *backends: str) -> Start:
+    return Start(label=f"`{code}`", arguments=["-c", code], reference=reference, backends=backends)
 
 
 def _command(line: str, reference: str, *backends: str) -> Start:
@@ -44,26 +44,26 @@ def _command(line: str, reference: str, *backends: str) -> Start:
 
 def imports() -> list[Start]:
     """Return what needs no network: imports and the commands that only print."""
-    return [
-        _code(EMPTY, "pass", EMPTY),
-        _code("`import shared`", "import shared", EMPTY),
+    found = [
+        Start(label=EMPTY, arguments=["-c", "pass"], reference=EMPTY),
+        _code("import shared", EMPTY),
         _command("--version", EMPTY),
         _command("--help", EMPTY),
         _command("models", EMPTY),
         _command("compare nope", EMPTY),
-        _code(TORCH, "import torch", TORCH, "torch"),
-        _code("`import resnet_torch`", "import resnet_torch", TORCH, "torch"),
-        _code(KERAS, "import keras", KERAS, "tf"),
-        _code("`import resnet_tf`", "import resnet_tf", KERAS, "tf"),
     ]
+    for name, framework in BACKENDS.items():
+        alone = f"import {framework.modules[-1]}"
+        found += [_code(alone, f"`{alone}`", name), _code(f"import {framework.package}", f"`{alone}`", name)]
+    return found
 
 
 def commands(*, quick: bool = False) -> list[Start]:
-    """Return `compare` and `verify` for all depths, beside the mere import of both frameworks."""
+    """Return `compare` and `verify` for all depths, beside the mere import of the frameworks."""
     names = PAPER_DEPTHS[:1] if quick else PAPER_DEPTHS
-    reference = _code(FRAMEWORKS, "import torch, keras", FRAMEWORKS, "torch", "tf")
-    compares = [_command(f"compare {name}", FRAMEWORKS, "torch", "tf") for name in names]
-    return [reference, *compares, *(_command(f"verify {name}", FRAMEWORKS, "torch", "tf") for name in names)]
+    mere = f"import {', '.join(framework.modules[-1] for framework in BACKENDS.values())}"
+    lines = [f"{what} {name}" for what in ("compare", "verify") for name in names]
+    return [_code(mere, f"`{mere}`", *BACKENDS), *(_command(line, f"`{mere}`", *BACKENDS) for line in lines)]
 
 
 def measure_starts(starts: list[Start], *, runs: int, say: Callable[[str], None]) -> list[Start]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import pickletools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
@@ -56,6 +57,27 @@ class Pairs(list[tuple[Any, Any]]):
         return {key: value for key, value in self if isinstance(key, str)}
 
 
+class Stack(list[Any]):
+    """What the pickle has put down so far, the marks between it, and the memo: what it wants to use once more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.marks: list[int] = []
+        self.memo: dict[int, Any] = {}
+
+    def since_mark(self) -> list[Any]:
+        """Take off what lies above the last mark, and return it."""
+        start = self.marks.pop()
+        items = self[start:]
+        del self[start:]
+        return items
+
+
+def paired(items: list[Any]) -> Iterator[tuple[Any, Any]]:
+    """Return key and value, key and value ... as pairs."""
+    return zip(items[::2], items[1::2], strict=True)
+
+
 class PickleRefusedError(WeightsError):
     """A pickle that holds more than plain data and tensors, or could run code."""
 
@@ -85,89 +107,90 @@ class PickleMachine:
 
     def run(self, stream: BinaryIO) -> Any:
         """Return what the pickle builds; `stream` then stands behind it. A damaged one raises all kinds of errors."""
-        stack: list[Any] = []
-        marks: list[int] = []
-        memo: dict[int, Any] = {}
-
-        def since_mark() -> list[Any]:
-            start = marks.pop()
-            items = stack[start:]
-            del stack[start:]
-            return items
-
-        def collect(items: list[Any]) -> None:
-            if type(stack[-1]) is not list:
-                raise self.refused("it adds to something that is no list")
-            stack[-1].extend(items)
-
-        def set_items(items: list[Any]) -> None:
-            if not isinstance(stack[-1], Pairs):
-                raise self.refused("it changes something that is no dict")
-            stack[-1].extend(zip(items[::2], items[1::2], strict=True))
-
+        stack = Stack()
         argument: Any
         for opcode, argument, _ in pickletools.genops(cast(BinaryIO, Bounded(stream))):
             self.budget.take_member(OBJECT)
-            match opcode.name:
-                case name if name in NOTHING:
-                    pass
-                case name if name in ARGUMENTS:
-                    stack.append(argument)
-                case name if name in CONSTANTS:
-                    stack.append(CONSTANTS[name])
-                case "MARK":
-                    marks.append(len(stack))
-                case "EMPTY_LIST" | "EMPTY_SET":
-                    stack.append([])
-                case "EMPTY_DICT":
-                    stack.append(Pairs())
-                case "LIST":
-                    stack.append(since_mark())
-                case "TUPLE":
-                    stack.append(tuple(since_mark()))
-                case "DICT":
-                    items = since_mark()
-                    stack.append(Pairs())
-                    set_items(items)
-                case name if name in TUPLES:
-                    items = [stack.pop() for _ in range(TUPLES[name])]
-                    stack.append(tuple(reversed(items)))
-                case "APPEND":
-                    item = stack.pop()
-                    collect([item])
-                case "APPENDS" | "ADDITEMS":
-                    collect(since_mark())
-                case "SETITEM":
-                    value, key = stack.pop(), stack.pop()
-                    set_items([key, value])
-                case "SETITEMS":
-                    set_items(since_mark())
-                case "PUT" | "BINPUT" | "LONG_BINPUT":
-                    memo[argument] = stack[-1]
-                case "MEMOIZE":
-                    memo[len(memo)] = stack[-1]
-                case "GET" | "BINGET" | "LONG_BINGET":
-                    stack.append(memo[argument])
-                case "GLOBAL":
-                    stack.append(self._name(*argument.split(" ", 1)))
-                case "STACK_GLOBAL":
-                    attribute, module = stack.pop(), stack.pop()
-                    stack.append(self._name(module, attribute))
-                case "BINPERSID":
-                    stack.append(self.load(stack.pop()))
-                case "REDUCE":
-                    arguments, called = stack.pop(), stack.pop()
-                    if not isinstance(called, Name) or type(arguments) is not tuple:
-                        raise self.refused("it calls something that has no name")
-                    stack.append(self.call(called.text, arguments))
-                case "BUILD":
-                    # The attributes of an OrderedDict, like `_metadata` of a state_dict: nobody here asks for them.
-                    stack.pop()
-                    if not isinstance(stack[-1], Pairs):
-                        raise self.refused("it sets attributes of something that is no dict")
-                case name:
-                    raise self.refused(f"it has the instruction {name}")
+            self._follow(opcode.name, argument, stack)
         return stack.pop()
+
+    def _follow(self, instruction: str, argument: Any, stack: Stack) -> None:
+        """Do what one instruction says: change what lies on the stack, or put something on it."""
+        match instruction:
+            case name if name in NOTHING:
+                pass
+            case "MARK":
+                stack.marks.append(len(stack))
+            case "PUT" | "BINPUT" | "LONG_BINPUT":
+                stack.memo[argument] = stack[-1]
+            case "MEMOIZE":
+                stack.memo[len(stack.memo)] = stack[-1]
+            case "APPEND":
+                item = stack.pop()
+                self._list_on(stack).append(item)
+            case "APPENDS" | "ADDITEMS":
+                items = stack.since_mark()
+                self._list_on(stack).extend(items)
+            case "SETITEM":
+                value, key = stack.pop(), stack.pop()
+                self._pairs_on(stack, "it changes something that is no dict").append((key, value))
+            case "SETITEMS":
+                items = stack.since_mark()
+                self._pairs_on(stack, "it changes something that is no dict").extend(paired(items))
+            case "BUILD":
+                # The attributes of an OrderedDict, like `_metadata` of a state_dict: nobody here asks for them.
+                stack.pop()
+                self._pairs_on(stack, "it sets attributes of something that is no dict")
+            case _:
+                stack.append(self._made(instruction, argument, stack))
+
+    def _list_on(self, stack: Stack) -> list[Any]:
+        found = stack[-1]
+        if type(found) is not list:
+            raise self.refused("it adds to something that is no list")
+        return found
+
+    def _pairs_on(self, stack: Stack, why: str) -> Pairs:
+        found = stack[-1]
+        if not isinstance(found, Pairs):
+            raise self.refused(why)
+        return found
+
+    def _made(self, instruction: str, argument: Any, stack: Stack) -> Any:
+        """Return what an instruction puts on the stack, made of its argument and of what it takes off."""
+        match instruction:
+            case name if name in ARGUMENTS:
+                return argument
+            case name if name in CONSTANTS:
+                return CONSTANTS[name]
+            case "EMPTY_LIST" | "EMPTY_SET":
+                return []
+            case "EMPTY_DICT":
+                return Pairs()
+            case "LIST":
+                return stack.since_mark()
+            case "TUPLE":
+                return tuple(stack.since_mark())
+            case "DICT":
+                return Pairs(paired(stack.since_mark()))
+            case name if name in TUPLES:
+                items = [stack.pop() for _ in range(TUPLES[name])]
+                return tuple(reversed(items))
+            case "GET" | "BINGET" | "LONG_BINGET":
+                return stack.memo[argument]
+            case "GLOBAL":
+                return self._name(*argument.split(" ", 1))
+            case "STACK_GLOBAL":
+                attribute, module = stack.pop(), stack.pop()
+                return self._name(module, attribute)
+            case "BINPERSID":
+                return self.load(stack.pop())
+            case "REDUCE":
+                arguments, called = stack.pop(), stack.pop()
+                if not isinstance(called, Name) or type(arguments) is not tuple:
+                    raise self.refused("it calls something that has no name")
+                return self.call(called.text, arguments)
+        raise self.refused(f"it has the instruction {instruction}")
 
     def _name(self, module: Any, attribute: Any) -> Name:
         if type(module) is not str or type(attribute) is not str:

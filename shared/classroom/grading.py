@@ -22,7 +22,8 @@ from shared.classroom.folders import Listing, link_on_the_way, list_files
 from shared.classroom.form import Assignment
 from shared.classroom.rerun import MOST_STARTS, CellDiedError, rerun
 from shared.classroom.sandbox import wire
-from shared.classroom.sandbox.sandbox import PACKAGES, DiedError, Limits, Sandbox
+from shared.classroom.sandbox.bubblewrap import PACKAGES, why_not
+from shared.classroom.sandbox.sandbox import DiedError, Limits, Sandbox
 from shared.classroom.submission import Cell, Task, find_tasks, identity, merge, read_notebook, shortened, split_hidden
 
 PATIENCE = 3  # times the seconds of a run that all runs of a submission may take together
@@ -163,8 +164,6 @@ def grade(assignment: Assignment, source: Cell, release: Path, folder: Path, *, 
     `release` is the folder of the student version: its files replace those of the same name. `seed` is the course's
     secret: from it, and a number that is drawn anew each time, come the inputs of hidden tests.
     """
-    from shared.classroom.sandbox.sandbox import why_not
-
     started = time.monotonic()
     handed_out = read_notebook(release / f"{assignment.name}.ipynb")
     verdict = Verdict(student=student, assignment=assignment.name, digest="", drawn=secrets.randbits(62))

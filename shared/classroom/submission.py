@@ -105,17 +105,30 @@ def merge(source: Cell, release: Cell, submission: Cell) -> tuple[Cell, list[str
     Text, order and points of all locked cells are the teacher's, whatever the submission holds. Cells that the
     student added stay behind the cell that they followed. The result has the metadata of `release`.
     """
+    given, added, findings = _handed_in(release, submission)
+    cells = list(added[None])
+    for mine, theirs in zip(source["cells"], release["cells"], strict=True):
+        name = identity(theirs) or ""
+        cell, changed = _answered(name, mine, theirs, given.get(name))
+        findings += changed
+        cells += [cell, *added.get(name, [])]
+    return _not_yet_run(cells), shortened(findings)
+
+
+def _handed_in(release: Cell, submission: Cell) -> tuple[dict[str, Cell], dict[str | None, list[Cell]], list[str]]:
+    """The student's version of the cells that were handed out, what was added behind each, and what is wrong there.
+
+    What stands before the first of them is added behind None.
+    """
     findings: list[str] = []
     given: dict[str, Cell] = {}
     added: dict[str | None, list[Cell]] = {None: []}
     known = {name: None for cell in release["cells"] if (name := identity(cell))}
     last: str | None = None
-    order: list[str] = []
     for cell in submission["cells"]:
         name = identity(cell)
         if name in known and name not in given:
             last = name
-            order.append(name)
             given[name] = cell
             added[name] = []
             continue
@@ -125,33 +138,42 @@ def merge(source: Cell, release: Cell, submission: Cell) -> tuple[Cell, list[str
             findings.append(f"an unknown graded cell, '{printable(name, 40)}'")
         if cell["source"].strip():
             added[last].append({"cell_type": cell["cell_type"], "metadata": {}, "source": cell["source"]})
-    if order != [name for name in known if name in given]:
+    if list(given) != [name for name in known if name in given]:
         findings.append("the cells were moved")
-    cells = list(added[None])
-    for mine, theirs in zip(source["cells"], release["cells"], strict=True):
-        name = identity(theirs) or ""
-        kept = copy.deepcopy(theirs) | {"source": mine["source"]}
-        answer = given.get(name)
-        graded = bool(theirs["metadata"]["nbgrader"]["grade"])
-        if answer is None:
-            if theirs["cell_type"] == "code" or graded:
-                findings.append(f"{name} was deleted")
-        elif not is_locked(mine):
-            kept["source"] = answer["source"]
-        elif theirs["cell_type"] == "code" and _words(answer["source"]) != _words(theirs["source"]):
-            findings.append(f"{name} was edited")
-        if answer is not None and graded and _points(answer) != _points(theirs):
-            findings.append(f"the points of {name} were changed")
-        if answer is None and not is_locked(mine):
-            kept["source"] = theirs["source"]
-        cells += [kept, *added.get(name, [])]
+    return given, added, findings
+
+
+def _answered(name: str, mine: Cell, theirs: Cell, answer: Cell | None) -> tuple[Cell, list[str]]:
+    """One cell as it is marked, and what was changed that should not be.
+
+    `mine` is the teacher's, `theirs` what was handed out, `answer` what came back, None if nothing did.
+    """
+    cell = copy.deepcopy(theirs) | {"source": mine["source"]}
+    graded = bool(theirs["metadata"]["nbgrader"]["grade"])
+    findings = []
+    if answer is None:
+        if theirs["cell_type"] == "code" or graded:
+            findings.append(f"{name} was deleted")
+        if not is_locked(mine):
+            cell["source"] = theirs["source"]
+        return cell, findings
+    if not is_locked(mine):
+        cell["source"] = answer["source"]
+    elif theirs["cell_type"] == "code" and _words(answer["source"]) != _words(theirs["source"]):
+        findings.append(f"{name} was edited")
+    if graded and _points(answer) != _points(theirs):
+        findings.append(f"the points of {name} were changed")
+    return cell, findings
+
+
+def _not_yet_run(cells: list[Cell]) -> Cell:
+    """A notebook of these cells, each with an id and without outputs."""
     for number, cell in enumerate(cells):
         cell.setdefault("id", f"added-{number}")
         if cell["cell_type"] == "code":
             cell |= {"execution_count": None, "outputs": []}
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    merged = {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
-    return merged, shortened(findings)
+    return {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
 
 
 def shortened(findings: Sequence[str], most: int = MOST_FINDINGS) -> list[str]:

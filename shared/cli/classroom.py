@@ -59,7 +59,7 @@ def grade(
     """Grade what was handed in, each submission in a sandbox, and enter the marks into nbgrader's gradebook."""
     from shared.classroom.course import open_course
     from shared.classroom.grade_class import grade as run
-    from shared.classroom.sandbox.sandbox import why_not
+    from shared.classroom.sandbox.bubblewrap import why_not
 
     opened = open_course(course)
     _warn(why_not(), require_sandbox)
@@ -118,7 +118,7 @@ def selftest(
     from rich.table import Table
 
     from shared.classroom.course import open_course
-    from shared.classroom.sandbox.sandbox import why_not
+    from shared.classroom.sandbox.bubblewrap import why_not
     from shared.classroom.selftest import selftest as run
 
     opened = open_course(course, ours=True)

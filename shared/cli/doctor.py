@@ -17,6 +17,7 @@ MOST_FINDING = 2000
 @app.command(rich_help_panel=START)
 def doctor() -> None:
     """Print versions, devices and the data cache, and the command for everything that is missing or broken."""
+    from shared.backends import BACKENDS
     from shared.cli.findings import BAD, GOOD, NOTE, examine
 
     screen = Screen(width=shutil.get_terminal_size().columns, soft_wrap=True)
@@ -35,7 +36,8 @@ def doctor() -> None:
     if broken:
         screen.print(f"\n[bold red]✗[/] broken: {', '.join(broken)}")
         raise typer.Exit(1)
-    works = [f.subject for f in findings if f.subject in ("PyTorch", "Keras") and f.state == GOOD]
+    titles = [framework.title for framework in BACKENDS.values()]
+    works = [finding.subject for finding in findings if finding.subject in titles and finding.state == GOOD]
     if not works:
         screen.print("\n[bold red]✗[/] no framework is installed: the catalog works, the networks do not")
         raise typer.Exit(1)

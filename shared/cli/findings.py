@@ -188,7 +188,7 @@ def _processor() -> Finding:
 
 
 def _sandbox() -> Finding:
-    from shared.classroom.sandbox.sandbox import why_not
+    from shared.classroom.sandbox.bubblewrap import why_not
 
     reason = why_not()
     if reason:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 from rich.markup import escape
 
 from shared.base.errors import InputError
 from shared.base.printable import one_line, printable, printable_list
 from shared.cli.app import TRAIN, Framework, Screen, app, console, say
+
+if TYPE_CHECKING:
+    from shared.twins.evaluation import Evaluation
+    from shared.twins.prediction import Prediction
 
 WeightsHelp = "A file in any format that `convert` reads, or weights that ship: resnet20_cifar, resnet8_digits."
 Model = Annotated[str | None, typer.Option(help="Which network it is.", show_default="recognised")]
@@ -53,7 +58,6 @@ def evaluate(
     ] = None,
 ) -> None:
     """Classify known pictures with both twins: accuracy, and how many predictions differ. Exit code 1 if any does."""
-    from shared.backends import BACKENDS
     from shared.cli.progress import ReadingBar
     from shared.twins.evaluation import evaluate as run
 
@@ -75,9 +79,19 @@ def evaluate(
         )
     finally:
         bar.close()
-    total, where = len(found.labels), printable(pictures if pictures is not None else data)
-    name = escape(printable(found.spec.name))
-    screen.print(f"{name} from {escape(printable(weights))} on {total:,} pictures of {escape(where)}")
+    name, total = escape(printable(found.spec.name)), len(found.labels)
+    where = escape(printable(pictures if pictures is not None else data))
+    screen.print(f"{name} from {escape(printable(weights))} on {total:,} pictures of {where}")
+    _show_scores(screen, found)
+    if found.differing:
+        raise typer.Exit(1)
+
+
+def _show_scores(screen: Console, found: Evaluation) -> None:
+    """Print how often each twin is right, and whether they agree."""
+    from shared.backends import BACKENDS
+
+    total = len(found.labels)
     for name in found.logits:
         judged = found.score(name)
         screen.print(
@@ -92,8 +106,6 @@ def evaluate(
             f"{mark} {found.differing} of {total:,} predictions differ between the twins (largest logit difference "
             f"{found.largest_difference:.1e}, smallest margin between two classes {found.smallest_margin:.1e})"
         )
-        if found.differing:
-            raise typer.Exit(1)
 
 
 @app.command(rich_help_panel=TRAIN)
@@ -105,27 +117,13 @@ def predict(
     framework: Annotated[Framework, typer.Option(help="Which twin.")] = Framework.both,
 ) -> None:
     """Say what is on your pictures: probabilities of both twins, and whether they agree. Exit code 1 if not."""
-    from rich.table import Table
-
-    from shared.backends import BACKENDS
     from shared.base.checks import check_whole
     from shared.twins.prediction import predict as run
 
     check_whole("--top", top, 1)
     found = run(images, weights=weights, model=model, frameworks=_names(framework))
     screen = console()
-    shares = {name: found.probabilities(name) for name in found.logits}
-    first = next(iter(shares.values()))
-    for number, picture in enumerate(found.names):
-        screen.print(f"[bold]{escape(printable(picture))}[/]")
-        table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 3, 0, 0))
-        for index in first[number].argsort()[::-1][:top]:
-            cells = [f"{BACKENDS[name].title} {shares[name][number, index]:7.2%}" for name in shares]
-            table.add_row(f"  {escape(printable(found.classes[index]))}", *cells)
-        screen.print(table)
-        if len({int(each[number].argmax()) for each in shares.values()}) > 1:
-            said = [f"{BACKENDS[name].title}: {found.classes[shares[name][number].argmax()]}" for name in shares]
-            screen.print(f"  [bold red]✗[/] the twins differ: {escape(printable_list(said))}")
+    _show_shares(screen, found, top)
     for name, reason in found.skipped:
         say(f"skipped {printable(name)}: {one_line(reason)}", error=True)
     for note in found.notes:
@@ -141,3 +139,23 @@ def predict(
         raise InputError(f"{len(found.skipped)} of {total + len(found.skipped)} pictures did not decode, see above")
     if found.differing:
         raise typer.Exit(1)
+
+
+def _show_shares(screen: Console, found: Prediction, top: int) -> None:
+    """Print a table for each picture: the likeliest classes, and where the twins differ."""
+    from rich.table import Table
+
+    from shared.backends import BACKENDS
+
+    shares = {name: found.probabilities(name) for name in found.logits}
+    first = next(iter(shares.values()))
+    for number, picture in enumerate(found.names):
+        screen.print(f"[bold]{escape(printable(picture))}[/]")
+        table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 3, 0, 0))
+        for index in first[number].argsort()[::-1][:top]:
+            cells = [f"{BACKENDS[name].title} {shares[name][number, index]:7.2%}" for name in shares]
+            table.add_row(f"  {escape(printable(found.classes[index]))}", *cells)
+        screen.print(table)
+        if len({int(each[number].argmax()) for each in shares.values()}) > 1:
+            said = [f"{BACKENDS[name].title}: {found.classes[shares[name][number].argmax()]}" for name in shares]
+            screen.print(f"  [bold red]✗[/] the twins differ: {escape(printable_list(said))}")

@@ -19,6 +19,7 @@ from shared.base.printable import printable, printable_list
 from shared.cli.app import LEARN, TRAIN, Framework, app, console, networks, overrides, say
 
 if TYPE_CHECKING:
+    from shared.training.degradation import Curve
     from shared.training.prepare import Result
     from shared.training.recipe import Recipe
 
@@ -229,7 +230,7 @@ def _launched(
     Without a recipe the run in `folder` goes on.
     """
     from shared.distributed.launch import launch, processes_to_start
-    from shared.distributed.start import check_one_twin, framework_of_run, holds_this_run
+    from shared.distributed.start import check_one_twin, find_this_run, framework_of_run
     from shared.distributed.team import check_parts
     from shared.training.folder import new_folder
     from shared.training.record import read_about
@@ -246,7 +247,7 @@ def _launched(
     # What can be known now is said now, once, and not by each of the processes.
     if recipe is None:
         recipe = read_about(folder)[0]
-    elif not holds_this_run(folder, recipe, framework):
+    elif find_this_run(folder, recipe, framework) is None:
         new_folder(folder, recipe.name, framework)
     check_parts(recipe.batch_size, number)
     launch(framework, number, arguments, folder)
@@ -305,38 +306,35 @@ def experiment(
     data_dir: DataDir = None,
 ) -> None:
     """Reproduce a claim of the paper: train networks of several depths alike, and draw their curves."""
-    from rich import box
-    from rich.table import Table
-
-    from shared.cli.progress import ReadingBar, Terminal
-    from shared.training.degradation import CURVES_CSV, FIGURE, GRADIENTS_CSV, degradation
+    from shared.training.degradation import degradation
     from shared.training.recipes import get_recipe
 
     if framework is Framework.both:
         raise InputError("--framework is both; an experiment trains many networks in one of torch and tf")
-    try:
-        numbers = [int(part) for part in depths.split(",")]
-    except ValueError:
-        raise InputError(f"--depths is {depths!r}; wanted are whole numbers with commas, like 20,56") from None
-    screen = console()
-    bar = ReadingBar(screen)
+    numbers = _depths(depths)
     chosen = get_recipe(recipe, set_ or (), data=data, epochs=epochs)
-    try:
-        curves = list(
-            degradation(
-                chosen,
-                numbers,
-                output,
-                framework=framework.value,
-                data_dir=data_dir,
-                reporter=lambda: Terminal(screen, bar.close),
-                progress=bar.move,
-            )
-        )
-    finally:
-        bar.close()
+    with _shown() as told:
+        curves = list(degradation(chosen, numbers, output, framework=framework.value, data_dir=data_dir, **told))
     if len(curves) < 2 * len(set(numbers)):
         raise StoppedError("stopped and saved; the same command goes on")
+    _report_curves(curves, output)
+
+
+def _depths(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"--depths is {text!r}; wanted are whole numbers with commas, like 20,56") from None
+
+
+def _report_curves(curves: list[Curve], output: Path) -> None:
+    """Print the errors in the last epoch, what depth changed, and where the curves lie."""
+    from rich import box
+    from rich.table import Table
+
+    from shared.training.degradation import CURVES_CSV, FIGURE, GRADIENTS_CSV
+
+    screen = console()
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", title="error in the last epoch")
     for heading in ("network", "training", "test"):
         table.add_column(heading, justify="left" if heading == "network" else "right")

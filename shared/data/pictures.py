@@ -7,7 +7,7 @@ import os
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -102,32 +102,44 @@ def find_pictures(path: str | Path) -> Found:
     """
     path = Path(path)
     listing = _list(path)
-    names = sorted(listing.files)
-    tops = {name.partition("/")[0] for name in names}
-    depths = {name.count("/") + 1 for name in names}
-    strip = 1 if len(tops) == 1 and min(depths, default=0) >= 3 and not tops & set(SPLITS) else 0
-    prefix = f"{tops.pop()}/" if strip else ""
-    names = [name.removeprefix(prefix) for name in names]
+    around = _folder_around(listing.files)
+    names = [name.removeprefix(around) for name in sorted(listing.files)]
     has_splits = any(name.startswith("test/") and name.count("/") == 2 for name in names)
-    wanted = 3 if has_splits else 2
-
-    def placed(name: str, length: int) -> bool:
-        return name.count("/") == length - 1 and (not has_splits or name.partition("/")[0] in SPLITS)
-
     pictures = tuple(
         Picture(
             name=name,
             label=sys.intern(name.split("/")[-2]),
             split=sys.intern(name.partition("/")[0]) if has_splits else "",
-            read=partial(listing.read, f"{prefix}{name}"),
+            read=partial(listing.read, f"{around}{name}"),
         )
         for name in names
-        if placed(name, wanted)
+        if _is_class_folder(name.rpartition("/")[0], has_splits)
     )
-    classes = sorted({picture.label for picture in pictures})
-    filled = {picture.name.rpartition("/")[0] for picture in pictures}
-    below = (folder.removeprefix(prefix) for folder in listing.folders if folder.startswith(prefix))
-    empty = sorted(folder for folder in below if placed(folder, wanted - 1) and folder not in filled)
+    classes = tuple(sorted({picture.label for picture in pictures}))
+    folders = [name.removeprefix(around) for name in listing.folders if name.startswith(around)]
+    _check_classes(path, listing, pictures, classes)
+    _check_filled(path, listing, pictures, [name for name in folders if _is_class_folder(name, has_splits)])
+    _check_splits(path, pictures)
+    notes = listing.notes
+    if len(pictures) < len(names):
+        notes += (f"{len(names) - len(pictures):,} pictures lie in no folder of a class and were left out",)
+    return Found(pictures=pictures, classes=classes, has_splits=has_splits, notes=notes)
+
+
+def _folder_around(names: Collection[str]) -> str:
+    """Return the single folder in which all lies, as archives often have it, with its slash; "" if there is none."""
+    tops = {name.partition("/")[0] for name in names}
+    is_around = len(tops) == 1 and min(name.count("/") for name in names) >= 2 and not tops & set(SPLITS)
+    return f"{tops.pop()}/" if is_around else ""
+
+
+def _is_class_folder(name: str, has_splits: bool) -> bool:
+    """Return whether a folder of this name is a class: CLASS, or train/CLASS and test/CLASS."""
+    split, slash, _ = name.rpartition("/")
+    return split in SPLITS if has_splits else bool(name) and not slash
+
+
+def _check_classes(path: Path, listing: Listing, pictures: Sequence[Picture], classes: Sequence[str]) -> None:
     if len(classes) < 2:
         raise InputError(
             f"{path} holds {len(pictures)} pictures in {len(classes)} classes; wanted is a folder or tar archive with "
@@ -136,21 +148,24 @@ def find_pictures(path: str | Path) -> Found:
         )
     if len(classes) > MOST_CLASSES:
         raise InputError(f"{path} holds {len(classes):,} folders with pictures; at most {MOST_CLASSES:,} are classes")
+
+
+def _check_filled(path: Path, listing: Listing, pictures: Sequence[Picture], folders: Sequence[str]) -> None:
+    filled = {picture.name.rpartition("/")[0] for picture in pictures}
+    empty = sorted(set(folders) - filled)
     if empty:
         raise InputError(
             f"{path}: no picture in the folder {printable(empty[0])}; fill it, or remove it if it is no class"
             f"{also(listing.notes)}"
         )
-    if has_splits and any(picture.split == "train" for picture in pictures):
-        train, test = ({p.label for p in pictures if p.split == split} for split in SPLITS)
-        if train != test:
-            raise InputError(
-                f"{path}: train/ and test/ have different classes; in one only: {printable_list(sorted(train ^ test))}"
-            )
-    notes = listing.notes
-    if len(pictures) < len(names):
-        notes += (f"{len(names) - len(pictures):,} pictures lie in no folder of a class and were left out",)
-    return Found(pictures=pictures, classes=tuple(classes), has_splits=has_splits, notes=notes)
+
+
+def _check_splits(path: Path, pictures: Sequence[Picture]) -> None:
+    train, test = ({picture.label for picture in pictures if picture.split == split} for split in SPLITS)
+    if train and train != test:
+        raise InputError(
+            f"{path}: train/ and test/ have different classes; in one only: {printable_list(sorted(train ^ test))}"
+        )
 
 
 def also(notes: tuple[str, ...]) -> str:
@@ -304,18 +319,9 @@ def decode(
             reasons.append(printable(error))
             continue
         if not size:  # the first one that can be read says
-            size = opened.width if opened.width == opened.height else default_size
-            if not size:
-                raise InputError(
-                    f"{printable(picture.name)} has {opened.width} x {opened.height} pixels and is no square; say to "
-                    "which size all are brought: --set image_size=64"
-                )
+            size = _size_by_first(picture, opened, default_size)
         if not image_size and opened.size != (size, size) and size != default_size:
-            if not default_size:
-                raise InputError(
-                    f"{printable(picture.name)} has {opened.width} x {opened.height} pixels, others {size} x {size}; "
-                    "say to which size all are brought: --set image_size=64"
-                )
+            _check_default_size(picture, opened, size, default_size)
             return decode(pictures, default_size, default_size, channels, progress)
         if not good:
             check_size(len(pictures), size, channels)
@@ -330,11 +336,38 @@ def decode(
             if skipped
             else "there are no pictures"
         )
-    notes = [f"{count:,} pictures: {what}" for what, count in sorted(kinds.items())]
+    notes = _notes(skipped, reasons, kinds)
+    return Decoded(images=images[: len(good)], pictures=tuple(good), skipped=tuple(skipped), notes=notes)
+
+
+def _size_by_first(picture: Picture, opened: OpenPicture, default_size: int) -> int:
+    """Return the size of the first picture that can be read, or `default_size` if it is no square."""
+    size = opened.width if opened.width == opened.height else default_size
+    if not size:
+        raise InputError(
+            f"{printable(picture.name)} has {opened.width} x {opened.height} pixels and is no square; say to "
+            "which size all are brought: --set image_size=64"
+        )
+    return size
+
+
+def _check_default_size(picture: Picture, opened: OpenPicture, size: int, default_size: int) -> None:
+    """Raise `InputError` if there is no size to bring all to, now that `picture` is none of `size` pixels."""
+    if not default_size:
+        raise InputError(
+            f"{printable(picture.name)} has {opened.width} x {opened.height} pixels, others {size} x {size}; "
+            "say to which size all are brought: --set image_size=64"
+        )
+
+
+def _notes(skipped: Sequence[str], reasons: Sequence[str], kinds: Counter[str]) -> tuple[str, ...]:
+    """Return what was skipped, the most frequent reasons for it, and what was converted."""
+    notes = []
     if skipped:
-        notes.insert(0, f"{len(skipped):,} pictures did not decode and were skipped: {printable_list(skipped[:3])}")
-        notes[1:1] = [f"{count:,} of them: {reason}" for reason, count in Counter(reasons).most_common(SHOWN_REASONS)]
-    return Decoded(images=images[: len(good)], pictures=tuple(good), skipped=tuple(skipped), notes=tuple(notes))
+        notes.append(f"{len(skipped):,} pictures did not decode and were skipped: {printable_list(skipped[:3])}")
+        notes += [f"{count:,} of them: {reason}" for reason, count in Counter(reasons).most_common(SHOWN_REASONS)]
+    notes += [f"{count:,} pictures: {what}" for what, count in sorted(kinds.items())]
+    return tuple(notes)
 
 
 def check_size(count: int, size: int, channels: int) -> None:

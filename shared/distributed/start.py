@@ -65,14 +65,16 @@ def train(
         if weights is not None:
             fit(weight_shapes(prepared.spec), weights)
 
-        def choose() -> tuple[Path, bool]:
-            known = output is not None and holds_this_run(Path(output), recipe, framework, prepared.batches.data.sha256)
-            return (Path(output) if known and output else new_folder(output, recipe.name, framework)), known
+        def choose() -> tuple[Path, dict[str, Any] | None]:
+            about = None
+            if output is not None:
+                about = find_this_run(Path(output), recipe, framework, prepared.batches.data.sha256)
+            return (Path(output) if about and output else new_folder(output, recipe.name, framework)), about
 
         # Only the chief needs the folder.
-        path, known = team.agree(lambda: choose() if team.chief else (Path(output or "."), False))
+        path, about = team.agree(lambda: choose() if team.chief else (Path(output or "."), None))
         run = _run_of(team, prepared, framework, path, settings, reporter)
-        return _go(team, run, _known_folder(run, weights) if known else _new_folder(run, weights))
+        return _go(team, run, _known_folder(run, weights, about) if about else _new_folder(run, weights))
 
 
 def resume(
@@ -87,21 +89,25 @@ def resume(
     folder, changes = Path(folder), changes or {}
     framework = framework_of_run(folder)
     check_one_twin(framework)
-    with _joined(framework, _settings_of(folder, changes), reporter) as team:
+    found = _found_in(folder)
+    settings = Settings() if isinstance(found, InputError) else found[2]
+    with _joined(framework, replace(settings, **changes), reporter) as team:
 
-        def read() -> str:
-            recipe, about, settings = read_about(folder)
+        def tell() -> str:
+            if isinstance(found, InputError):
+                raise found
+            recipe, about, settings = found
             if about["framework"] != framework:
                 raise InputError(
                     f"{folder} holds a run of {about['framework']}; these processes were started for {framework}"
                 )
             return json.dumps({"recipe": asdict(recipe), "settings": asdict(settings), "about": about})
 
-        job = json.loads(team.text_from_chief(team.agree(lambda: read() if team.chief else "")))
-        recipe, settings = Recipe(**job["recipe"]), replace(Settings(**job["settings"]), **changes)
-        prepared = _prepare(team, recipe, job["about"].get("data_dir"), data, progress)
+        job = json.loads(team.text_from_chief(team.agree(lambda: tell() if team.chief else "")))
+        recipe, settings, about = Recipe(**job["recipe"]), replace(Settings(**job["settings"]), **changes), job["about"]
+        prepared = _prepare(team, recipe, about.get("data_dir"), data, progress)
         run = _run_of(team, prepared, framework, folder, settings, reporter)
-        return _go(team, run, _known_folder(run, None, may_be_complete=team.restarts > 0))
+        return _go(team, run, _known_folder(run, None, about, may_be_complete=team.restarts > 0))
 
 
 @contextmanager
@@ -118,12 +124,13 @@ def _new_folder(run: Run, weights: Arrays | None) -> Iterator[None]:
 
 
 @contextmanager
-def _known_folder(run: Run, weights: Arrays | None, *, may_be_complete: bool = True) -> Iterator[None]:
-    """Hold the folder of a run that goes on.
+def _known_folder(
+    run: Run, weights: Arrays | None, about: Mapping[str, Any], *, may_be_complete: bool = True
+) -> Iterator[None]:
+    """Hold the folder of a run that goes on. `about` is what was noted of it when it began.
 
     It may be complete where it was started again after its work was done: another process died late.
     """
-    about = read_about(run.folder)[1]
     check_same_images(run.folder, run.batches, about)
     with only_one(run.folder):
         restore(run)
@@ -152,13 +159,13 @@ def framework_of_run(folder: Path) -> str:
     return str(read_about(folder)[1]["framework"])
 
 
-def holds_this_run(folder: Path, recipe: Recipe, framework: str, sha256: str | None = None) -> bool:
-    """Return whether `folder` holds a run of this recipe, framework and data; False if there is no run at all.
+def find_this_run(folder: Path, recipe: Recipe, framework: str, sha256: str | None = None) -> dict[str, Any] | None:
+    """Return what was noted of the run of this recipe, framework and data in `folder`; None if there is no run at all.
 
     Raises `InputError` if there is another one. Without `sha256` the images are not compared.
     """
     if not holds_run(folder):
-        return False
+        return None
     known, about, _ = read_about(folder)
     changed = [entry.name for entry in fields(Recipe) if getattr(known, entry.name) != getattr(recipe, entry.name)]
     what = [f"its {name} is {getattr(known, name)!r}, not {getattr(recipe, name)!r}" for name in changed]
@@ -168,16 +175,15 @@ def holds_this_run(folder: Path, recipe: Recipe, framework: str, sha256: str | N
         what.append("its images are others")
     if what:
         raise InputError(f"--output is {folder}, which holds another run: {', '.join(what)}; choose a new folder")
-    return True
+    return about
 
 
-def _settings_of(folder: Path, changes: Mapping[str, Any]) -> Settings:
-    """Return how the machine is to be used, as far as this process can know before it is told by the chief."""
+def _found_in(folder: Path) -> tuple[Recipe, dict[str, Any], Settings] | InputError:
+    """Return the run in `folder`, or what is wrong with it: only the chief needs the folder, and says it later."""
     try:
-        settings = read_about(folder)[2]
-    except InputError:  # only the chief needs the folder, and says later what is wrong with it
-        settings = Settings()
-    return replace(settings, **changes)
+        return read_about(folder)
+    except InputError as error:
+        return error
 
 
 @contextmanager

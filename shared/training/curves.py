@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.backends import BACKENDS
 from shared.base.figures import BLUE, GREEN, GREY, ORANGE, drawable, new_figure, save_figure
 from shared.base.printable import printable
 from shared.base.versions import is_installed
@@ -39,11 +40,10 @@ def plot_curves(runs: Mapping[str, Sequence[Row]], title: str, path: str | Path 
     `runs` maps a label to the rows of `metrics.csv`. Training values are means over the steps of an epoch.
     """
     figure, (left, middle, right) = new_figure(13, 4.2, columns=3)
-    names = {"torch": "PyTorch", "tf": "Keras"}
     for (label, rows), (colour, line, marker) in zip(runs.items(), LINES, strict=False):
         if not rows:
             continue
-        label = names.get(label, label)
+        label = BACKENDS[label].title if label in BACKENDS else label
         every = max(1, round(rows[-1]["epoch"] / 20))  # a marker on about twenty epochs
         for axes, what, factor in ((left, "loss", 1.0), (middle, "accuracy", 100.0)):
             for split, style in (("train", ":"), ("test", "-")):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,9 +128,32 @@ def degradation(
     if len(depths) < 2:
         raise InputError(f"--depths is {','.join(map(str, depths))}; wanted are two depths or more, like 20,56")
     names = {(kind, depth): network(kind, depth) for depth in depths for kind in KINDS}
+    _check_folder(folder, names.values(), recipe, framework)
+    data = load(recipe, get_spec(recipe.model), data_dir, progress)
+    curves = []
+    with new_folders(folder):
+        prepare_folder(folder, 0)  # each network looks for its own room
+        with only_one(folder):
+            for (kind, depth), name in names.items():
+                if holds_run(folder / name):
+                    run = _gone_on(folder / name, framework, reporter, data)
+                else:
+                    mine = get_recipe(recipe, [f"model={name}"])
+                    options: dict[str, Any] = {"settings": settings, "data_dir": data_dir, "data": data}
+                    result = train(mine, framework=framework, output=folder / name, reporter=reporter, **options)
+                    run = result.runs[framework]
+                if not run.complete or run.stop_requested:
+                    return
+                curves.append(_curve(run, kind, depth))
+                yield curves[-1]
+            _write(folder, curves, recipe, data)
+
+
+def _check_folder(folder: Path, names: Iterable[str], recipe: Recipe, framework: str) -> None:
+    """Raise `InputError` if something in `folder` is not ours, or is of another experiment."""
     for entry in (CURVES_CSV, GRADIENTS_CSV, FIGURE, LOCK, HOLDER):
         check_own(folder / entry)
-    for name in names.values():
+    for name in names:
         check_own_folder(folder / name)
         if holds_run(folder / name):
             trained_by, about, _ = read_about(folder / name)
@@ -138,26 +161,12 @@ def degradation(
                 raise InputError(
                     f"{folder} holds an experiment by another recipe or framework; choose another folder with --output"
                 )
-    data = load(recipe, get_spec(recipe.model), data_dir, progress)
-    curves = []
-    with new_folders(folder):
-        prepare_folder(folder, 0)  # each network looks for its own room
-        with only_one(folder):
-            for (kind, depth), name in names.items():
-                place = folder / name
-                if holds_run(place):
-                    run = open_runs(place, data=data)[framework]
-                    if not run.complete:
-                        run = resume(place, reporter=reporter, data=data).runs[framework]
-                else:
-                    mine = get_recipe(recipe, [f"model={name}"])
-                    options: dict[str, Any] = {"settings": settings, "data_dir": data_dir, "data": data}
-                    run = train(mine, framework=framework, output=place, reporter=reporter, **options).runs[framework]
-                if not run.complete or run.stop_requested:
-                    return
-                curves.append(_curve(run, kind, depth))
-                yield curves[-1]
-            _write(folder, curves, recipe, data)
+
+
+def _gone_on(folder: Path, framework: str, reporter: Callable[[], Reporter], data: Dataset) -> Run:
+    """Return the run in `folder`; if it is not complete, it is trained on first."""
+    run = open_runs(folder, data=data)[framework]
+    return run if run.complete else resume(folder, reporter=reporter, data=data).runs[framework]
 
 
 def _curve(run: Run, kind: str, depth: int) -> Curve:

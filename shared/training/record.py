@@ -25,9 +25,9 @@ from shared.training.settings import Settings
 
 #: How large a text of a run may be, in bytes.
 MOST_TEXT = 1_000_000
-#: Packages whose version may change the last bits of a number.
-COMPUTING = {"torch": ("torch", "numpy"), "tf": ("tensorflow", "keras", "numpy")}
-RECORDED_PACKAGES = ("torch", "tensorflow", "keras", "numpy", "pillow", "safetensors")
+MODULES = tuple(module for framework in BACKENDS.values() for module in framework.modules)
+#: Their versions are noted.
+RECORDED_PACKAGES = (*MODULES, "numpy", "pillow", "safetensors")
 
 
 def write_about(run: Run, command: str) -> None:
@@ -142,11 +142,11 @@ def check_same_images(folder: Path, batches: Batches, about: Mapping[str, Any]) 
 def note_versions(run: Run, about: Mapping[str, Any]) -> None:
     """Tell the reporter which versions are others than when the run began: its bits are promised for the same ones.
 
-    Only of what `run`'s framework computes with.
+    Only of what `run`'s framework computes with: another version may change the last bits of a number.
     """
     begun = about.get("versions", {})
     now: dict[str, str | None] = {"resnet-twins": __version__, "python": platform.python_version()}
-    now |= {name: installed_version(name) for name in COMPUTING[run.framework]}
+    now |= {name: installed_version(name) for name in (*BACKENDS[run.framework].modules, "numpy")}
     changed = [name for name, version in now.items() if begun.get(name) and begun[name] != version]
     if changed:
         old = printable_list(f"{name} {begun[name]}" for name in changed)

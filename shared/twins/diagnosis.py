@@ -175,7 +175,7 @@ class Case:
 
 def _explain_weights(case: Case, row: LayerRow) -> str | None:
     """Say what is different if the layer's weights themselves differ between the models."""
-    torch, keras = case.layer_weights("torch", row.name), case.layer_weights("tf", row.name)
+    torch, keras = (case.layer_weights(side, row.name) for side in TITLES)
     if set(torch) != set(keras):
         only = sorted(set(torch) ^ set(keras))
         side = "Keras" if only[0] in torch else "PyTorch"
@@ -279,7 +279,7 @@ def explain_layer(case: Case, row: LayerRow) -> str:
 
 def explain_input(case: Case) -> str:
     """Say what is wrong with the images themselves."""
-    torch, keras = case.inputs["torch"], case.inputs["tf"]
+    torch, keras = (case.inputs[side] for side in TITLES)
     if torch.shape != keras.shape:
         return f"PyTorch was fed with {torch.shape} and Keras with {keras.shape} (both as N, C, H, W)"
     if np.array_equal(keras.transpose(0, 2, 3, 1).reshape(torch.shape), torch):

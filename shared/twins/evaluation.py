@@ -18,7 +18,7 @@ from shared.checkpoints.shipped import Trained, read_trained
 from shared.data.dataset import Progress, Split
 from shared.data.inputs import Inputs
 from shared.data.load import load_data
-from shared.data.pictures import Picture, decode, find_pictures
+from shared.data.pictures import decode, find_pictures
 from shared.data.score import Score, score
 from shared.networks.spec import ResNetSpec
 from shared.twins.answers import Answers, ask, inputs_of
@@ -48,21 +48,64 @@ class Evaluation(Answers):
         return self.score(framework).correct
 
 
-def _labelled_pictures(
+@dataclass(frozen=True, kw_only=True)
+class _Labelled:
+    """Images (N, H, W, C), the name of the class of each, and all classes as they are sorted."""
+
+    images: NDArray[np.uint8]
+    labels: list[str]
+    classes: tuple[str, ...]
+    highest: int
+    notes: tuple[str, ...]
+
+
+def _from_pictures(
     path: str | Path, inputs: Inputs, channels: int, limit: int | None, progress: Progress | None
-) -> Any:
-    """Return images, class of each, classes and notes of a folder or archive; only of its `test` if it has one."""
+) -> _Labelled:
+    """Return what a folder or archive holds; only what is in its `test` if it has one."""
     found = find_pictures(path)
     chosen = [picture for picture in found.pictures if picture.split != "train"]
-    decoded = decode(_spread(chosen, limit), inputs.image_size, inputs.image_size, channels, progress)
-    labels = [picture.label for picture in decoded.pictures]
-    return decoded.images, labels, found.classes, found.notes + decoded.notes
+    if limit is not None and limit < len(chosen):
+        chosen = [chosen[index] for index in _spread(len(chosen), limit)]
+    decoded = decode(chosen, inputs.image_size, inputs.image_size, channels, progress)
+    return _Labelled(
+        images=decoded.images,
+        labels=[picture.label for picture in decoded.pictures],
+        classes=found.classes,
+        highest=inputs.highest,
+        notes=found.notes + decoded.notes,
+    )
 
 
-def _spread(entries: Sequence[Picture], limit: int | None) -> list[Picture]:
-    if limit is None or limit >= len(entries):
-        return list(entries)
-    return [entries[index] for index in np.linspace(0, len(entries) - 1, limit).astype(int)]
+def _from_data_set(
+    name: str,
+    trained: Trained,
+    inputs: Inputs,
+    limit: int | None,
+    data_dir: str | Path | None,
+    progress: Progress | None,
+) -> _Labelled:
+    """Return the test images of a data set."""
+    channels = trained.spec.in_channels
+    options = {"image_size": inputs.image_size, "channels": channels, "seed": trained.seed}
+    dataset = load_data(name, data_dir=data_dir, progress=progress, **options)
+    if dataset.channels != channels:
+        raise InputError(f"{name} has {dataset.channels} channels, but {trained.spec.name} takes {channels}")
+    test = dataset.test
+    if limit is not None and limit < len(test):
+        test = test.take(_spread(len(test), limit))
+    return _Labelled(
+        images=test.images,
+        labels=[dataset.classes[number] for number in test.labels],
+        classes=dataset.classes,
+        highest=dataset.highest,
+        notes=dataset.notes,
+    )
+
+
+def _spread(total: int, limit: int) -> NDArray[np.int64]:
+    """Return the numbers of `limit` entries out of `total`, evenly spread."""
+    return np.linspace(0, total - 1, limit).astype(np.int64)
 
 
 def evaluate(
@@ -95,29 +138,20 @@ def evaluate(
     check_installed(*frameworks)
     trained = read_trained(weights, model)
     inputs = inputs_of(trained, mean, std)
-    channels, where = trained.spec.in_channels, str(pictures if pictures is not None else data)
+    where = str(pictures if pictures is not None else data)
     if data is not None:
-        options = {"image_size": inputs.image_size, "channels": channels, "seed": trained.seed}
-        dataset = load_data(data, data_dir=data_dir, progress=reading, **options)
-        images, classes, notes = dataset.test.images, dataset.classes, dataset.notes
-        if dataset.channels != channels:
-            raise InputError(f"{data} has {dataset.channels} channels, but {trained.spec.name} takes {channels}")
-        labels = [classes[number] for number in dataset.test.labels]
-        if limit is not None and limit < len(labels):
-            chosen = np.linspace(0, len(labels) - 1, limit).astype(int)
-            images, labels = images[chosen], [labels[index] for index in chosen]
-        inputs = replace(inputs, highest=dataset.highest)
+        found = _from_data_set(data, trained, inputs, limit, data_dir, reading)
     else:
-        images, labels, classes, notes = _labelled_pictures(where, inputs, channels, limit, reading)
-    order = _order_of_classes(trained, classes, where)
+        found = _from_pictures(where, inputs, trained.spec.in_channels, limit, reading)
+    order = _order_of_classes(trained, found.classes, where)
     numbers = {name: number for number, name in enumerate(order)}
-    split = Split(images=images, labels=np.array([numbers[label] for label in labels], np.int64))
+    split = Split(images=found.images, labels=np.array([numbers[label] for label in found.labels], np.int64))
     return Evaluation(
         spec=trained.spec,
         classes=order,
         split=split,
-        logits=ask(trained, split, inputs, frameworks, progress),
-        notes=tuple(notes),
+        logits=ask(trained, split, replace(inputs, highest=found.highest), frameworks, progress),
+        notes=found.notes,
     )
 
 

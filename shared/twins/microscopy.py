@@ -301,10 +301,15 @@ def _layer_error(name: str, kind: str, values: dict[str, Array], gradients: dict
     return LayerError(
         name=name,
         kind=kind,
-        activation=relative(values["tf"], values["torch"]) if alike else float("nan"),
-        gradient=relative(gradients["tf"], gradients["torch"]) if alike and len(gradients) == 2 else None,
+        activation=_difference(values) if alike else float("nan"),
+        gradient=_difference(gradients) if alike and len(gradients) == 2 else None,
         shapes=(shapes[0], shapes[1]),
     )
+
+
+def _difference(sides: dict[str, Array]) -> float:
+    torch, keras = (sides[side] for side in TITLES)
+    return relative(keras, torch)
 
 
 def microscope(

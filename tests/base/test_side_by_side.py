@@ -14,7 +14,8 @@ import pytest
 from shared.backends import missing_modules
 from shared.base.side_by_side import FLAGS, LIBRARY, WARNING, clashes
 from shared.base.versions import TESTED
-from shared.classroom.sandbox.sandbox import Limits, Sandbox, why_not
+from shared.classroom.sandbox.bubblewrap import why_not
+from shared.classroom.sandbox.sandbox import Limits, Sandbox
 from tests.conftest import ROOT
 
 needs_both = pytest.mark.skipif(bool(missing_modules("torch") or missing_modules("tf")), reason="needs both frameworks")

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from shared.classroom.sandbox.sandbox import Limits, why_not
+from shared.classroom.sandbox.bubblewrap import why_not
+from shared.classroom.sandbox.sandbox import Limits
 
 linux = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
 shut_off = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")

@@ -16,7 +16,7 @@ from shared.classroom.course import Course
 from shared.classroom.folders import DEEPEST, list_files, remove_abandoned, remove_tree, size_of
 from shared.classroom.grading import Verdict
 from shared.classroom.report import write_feedback, write_report
-from shared.classroom.sandbox import cgroups, seccomp
+from shared.classroom.sandbox import bubblewrap, cgroups, seccomp
 from shared.classroom.sandbox import sandbox as sandboxes
 from shared.classroom.sandbox.sandbox import DiedError, Limits, Sandbox
 from tests.classroom.attacks import TOP, linux, printed, shut_off
@@ -88,7 +88,7 @@ except OSError as error:
 
 
 @shut_off
-@pytest.mark.parametrize("place", sorted(sandboxes.PLACES))
+@pytest.mark.parametrize("place", sorted(bubblewrap.PLACES))
 def test_files_count_as_memory_even_without_a_name(place):
     code = f"""
 import os
@@ -105,9 +105,9 @@ time.sleep(10)
 
 @shut_off
 def test_more_than_fits_is_an_error_in_the_students_own_cell(monkeypatch):
-    monkeypatch.setattr(sandboxes, "PLACES", dict.fromkeys(sandboxes.PLACES, 1_000_000))
+    monkeypatch.setattr(bubblewrap, "PLACES", dict.fromkeys(bubblewrap.PLACES, 1_000_000))
     with Sandbox(TOP) as sandbox:
-        for place in sandboxes.PLACES:
+        for place in bubblewrap.PLACES:
             reply = sandbox.run_cell(f"open('{place}/big', 'wb').write(bytes(2_000_000))")
             assert "No space left on device" in reply["error"]
 

@@ -11,7 +11,7 @@ from shared.classroom.rerun import MOST_STARTS, CellDiedError
 from shared.classroom.selftest import with_answers
 from shared.classroom.submission import read_notebook
 from tests.classroom.support import TINY
-from tools.classroom_trial import find
+from tools.classroom_tricks import find
 
 # --- the self-learner
 

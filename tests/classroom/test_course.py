@@ -16,7 +16,7 @@ from shared.classroom.report import write_feedback, write_report
 from shared.classroom.selftest import selftest, with_answers
 from shared.classroom.submission import identity, merge, read_notebook
 from tests.classroom.support import ASSIGNMENTS, ROOT, TINY, WRONG, hand_in, report_row, rows_of
-from tools.classroom_trial import find
+from tools.classroom_tricks import find
 
 # --- the course
 

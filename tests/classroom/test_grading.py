@@ -10,9 +10,9 @@ from shared.classroom import grade_class
 from shared.classroom.exam import Exam, StudentError, WrongAnswerError
 from shared.classroom.report import for_cell, write_feedback, write_report
 from shared.classroom.sandbox import wire
-from shared.classroom.sandbox.sandbox import why_not
+from shared.classroom.sandbox.bubblewrap import why_not
 from tests.classroom.support import TINY, hand_in, report_row, rows_of
-from tools.classroom_trial import CLASS
+from tools.classroom_students import CLASS
 
 # --- the tricks
 

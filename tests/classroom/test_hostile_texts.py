@@ -22,7 +22,8 @@ from shared.classroom.submission import MAX_CELLS, merge, read_notebook, shorten
 from tests.classroom.attacks import TOP, linux, printed
 from tests.classroom.support import TINY, hand_in, report_row
 from tests.conftest import ROOT
-from tools.classroom_trial import asked_before, find
+from tools.classroom_trial import asked_before
+from tools.classroom_tricks import find
 
 # --- text of a student, and what it costs
 

@@ -11,7 +11,8 @@ import pytest
 
 from shared.classroom import grade_class
 from shared.classroom.report import write_feedback
-from shared.classroom.sandbox.sandbox import DiedError, Limits, Sandbox, why_not
+from shared.classroom.sandbox.bubblewrap import why_not
+from shared.classroom.sandbox.sandbox import DiedError, Limits, Sandbox
 from shared.classroom.submission import identity, read_notebook
 from tests.classroom.support import ASSIGNMENTS, ROOT, TINY, hand_in
 
@@ -58,17 +59,15 @@ def test_the_sandbox_hides_packages_and_folders(tmp_path):
 
 
 def test_without_bubblewrap_grading_goes_on_and_says_so(released, monkeypatch):
-    from shared.classroom.sandbox import sandbox
-
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
-    sandbox.why_not.cache_clear()
+    why_not.cache_clear()
     try:
         hand_in(released, "ann")
         (verdict,) = grade_class.grade(released, jobs=1)
-        assert "bubblewrap is missing" in sandbox.why_not()
+        assert "bubblewrap is missing" in why_not()
     finally:
         monkeypatch.undo()
-        sandbox.why_not.cache_clear()
+        why_not.cache_clear()
     assert not verdict.sandboxed
     assert sum(mark.score or 0 for mark in verdict.marks) == 6
 

@@ -33,7 +33,7 @@ from shared.distributed.launch import (
     torchrun_command,
 )
 from shared.distributed.place import OUTCOME, Place, place_of
-from shared.distributed.start import holds_this_run
+from shared.distributed.start import find_this_run
 from shared.training.recipes import get_recipe
 from shared.training.run import Reporter
 from shared.training.start import train
@@ -136,15 +136,15 @@ def test_started_processes_end_with_the_words_of_one_of_them(tmp_path, capfd):
 
 def test_a_folder_that_holds_this_run_goes_on_and_another_is_refused(torch_twin, tmp_path):
     recipe = get_recipe("quick", ["steps=2"])
-    assert not holds_this_run(tmp_path / "new", recipe, "torch")
+    assert not find_this_run(tmp_path / "new", recipe, "torch")
     run = train(recipe, output=tmp_path / "run").runs["torch"]
-    assert holds_this_run(tmp_path / "run", recipe, "torch", run.batches.data.sha256)
+    assert find_this_run(tmp_path / "run", recipe, "torch", run.batches.data.sha256)
     with pytest.raises(InputError, match="holds another run: its steps is 2, not 3; choose a new folder"):
-        holds_this_run(tmp_path / "run", get_recipe("quick", ["steps=3"]), "torch")
+        find_this_run(tmp_path / "run", get_recipe("quick", ["steps=3"]), "torch")
     with pytest.raises(InputError, match="its framework is torch, not tf"):
-        holds_this_run(tmp_path / "run", recipe, "tf")
+        find_this_run(tmp_path / "run", recipe, "tf")
     with pytest.raises(InputError, match="its images are others"):
-        holds_this_run(tmp_path / "run", recipe, "torch", "0")
+        find_this_run(tmp_path / "run", recipe, "torch", "0")
 
 
 BAD_COMMANDS = [

@@ -1,30 +1,24 @@
 """Starts the process in which a student's code runs, shut off from everything, and watches it.
 
-With bubblewrap (Linux) the process sees Python's own folders, read-only, and a home in memory with the files that were
-handed in; no network, no other process, nothing of the course, and nothing of the grader's environment. All that it can
-write to is in memory, of a fixed size, and counts as its memory. Without bubblewrap the code runs as the
-user who grades: `why_not` gives the reason, which the caller must show.
+Where it is shut off all that it can write to is in memory, and counts as its memory. Without bubblewrap the code runs
+as the user who grades: `why_not` gives the reason, which the caller must show.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import queue
 import re
 import shutil
-import site
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -33,22 +27,15 @@ from shared.base import side_by_side
 from shared.base.printable import printable
 from shared.classroom.folders import new_place, remove_tree, size_of
 from shared.classroom.sandbox import runner, wire
+from shared.classroom.sandbox.bubblewrap import GIVEN, MAX_FILES, PLACES, shut_off_command, variables, why_not
 from shared.classroom.sandbox.cgroups import scope
-from shared.classroom.sandbox.seccomp import program
 
 MAX_ANSWER = 200_000_000  # bytes
-MAX_FILES = 1_000_000_000  # bytes that may be written
 MAX_NAMES = 200_000  # files and folders that may be made
 MAX_PROCESSES = 64
 MAX_OPEN = 512  # files and pipes that a process may have open
 POLL = 0.1  # seconds between two looks at the memory
 ROOM = 12  # gigabytes of addresses on top of the memory limit: frameworks reserve far more than they use
-#: Where the sandbox can write, and how many bytes fit there.
-PLACES = {"/home/student": MAX_FILES, "/tmp": MAX_FILES // 4, "/dev/shm": MAX_FILES // 4}
-#: Where it finds what was handed in, copied to its home at the start.
-GIVEN = "/opt/given"
-SYSTEM = ("/usr", "/bin", "/lib", "/lib32", "/lib64", "/etc/alternatives", "/etc/ld.so.cache", "/etc/localtime")
-PACKAGES = ("_resnet_twins", "resnet_torch", "resnet_tf", "shared")
 #: What a process needs of the environment where it is not shut off.
 KEPT = ("PATH", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
@@ -64,121 +51,6 @@ class Limits:
     cell_seconds: float = 60.0
     seconds: float = 120.0
     gigabytes: float = 4.0
-
-
-@functools.cache
-def why_not() -> str:
-    """Why students' code cannot be shut off on this computer; empty if it can."""
-    if not sys.platform.startswith("linux"):
-        return "there is no bubblewrap for this system, so students' code runs with all your rights"
-    if shutil.which("bwrap") is None:
-        return "bubblewrap is missing (Debian: apt install bubblewrap), so students' code runs with all your rights"
-    with tempfile.TemporaryFile() as filters:
-        try:
-            done = subprocess.run(
-                [*_bubblewrap(filters), sys.executable, "-c", "pass"],
-                capture_output=True,
-                text=True,
-                check=False,
-                env={"PATH": os.defpath},
-                pass_fds=[filters.fileno()],
-            )
-        except OSError as error:
-            return f"there is no place for temporary files ({error.strerror}), so nothing can be graded"
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        return f"bubblewrap does not work here ({printable(reason)}), so students' code runs with all your rights"
-    return ""
-
-
-@functools.cache
-def _options() -> set[str]:
-    """The options that this version of bubblewrap knows."""
-    done = subprocess.run(["bwrap", "--help"], capture_output=True, text=True, check=False)
-    return set(re.findall(r"--[a-z-]+", done.stdout + done.stderr))
-
-
-def _bubblewrap(
-    filters: BinaryIO, shown: Iterable[tuple[Path, str]] = (), hides: Iterable[str] = (), secret: Iterable[Path] = ()
-) -> list[str]:
-    """The command that shuts a process off: it can write to `PLACES` only, all of them in memory.
-
-    The folders in `shown` are seen under the names beside them. The modules that `hides` names and the folders in
-    `secret` are empty, wherever they lie. `filters` is a file for the filter of system calls, to be passed on open.
-    """
-    prefixes = {
-        sys.prefix,
-        sys.base_prefix,
-        sys.exec_prefix,
-        *(sysconfig.get_paths()[k] for k in ("purelib", "stdlib")),
-    }
-    prefixes |= {site.getusersitepackages()} & set(sys.path)
-    seen = [path for path in SYSTEM if Path(path).exists()] + sorted(prefixes, key=len)
-    command = [str(shutil.which("bwrap")), "--unshare-all", "--die-with-parent", "--new-session", "--clearenv"]
-    command += ["--cap-drop", "ALL", "--proc", "/proc", "--dev", "/dev"]
-    if "--disable-userns" in _options():  # in a name space of its own it could mount a file system without a limit
-        command += ["--unshare-user", "--disable-userns"]
-    if program():
-        filters.write(program())
-        filters.seek(0)
-        command += ["--seccomp", str(filters.fileno())]
-    for place in dict.fromkeys(seen):
-        command += ["--ro-bind", place, place]
-    executable = Path(sys.executable).resolve()
-    if not any(executable.is_relative_to(path) for path in seen):
-        command += ["--ro-bind", str(executable), str(executable)]
-    for package in PACKAGES:
-        spec = find_spec(package)
-        home = Path((spec.submodule_search_locations or [""])[0]) if spec else Path()
-        if spec and home.is_dir() and not any(home.is_relative_to(path) for path in seen):
-            command += ["--ro-bind", str(home), f"/opt/packages/{package}"]
-    for path, name in shown:
-        command += ["--ro-bind", str(path), name]
-    empty = [hidden for name in hides for hidden in _homes(name)]
-    empty += [str(place) for place in secret if any(place.is_relative_to(path) for path in seen)]
-    for place in empty:
-        command += ["--tmpfs", place, "--remount-ro", place]
-    for place, size in PLACES.items():
-        # Older ones know no size: then the one who watches ends who writes too much.
-        command += [*(["--size", str(size)] if "--size" in _options() else []), "--tmpfs", place]
-    command += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/home/student"]
-    for name, value in _environment("/home/student", "/opt/packages").items():
-        command += ["--setenv", name, value]
-    return command
-
-
-def _homes(module: str) -> list[str]:
-    """The folders in which a module is seen inside the sandbox; `keras.applications` may be a part of a package."""
-    top, *rest = module.split(".")
-    spec = find_spec(top)
-    homes = []
-    for location in (spec.submodule_search_locations or []) if spec else []:
-        outside = Path(location).joinpath(*rest)
-        if outside.is_dir():
-            inside = Path("/opt/packages", *module.split(".")) if top in PACKAGES else outside
-            within = any(outside.is_relative_to(path) for path in (sys.prefix, sys.base_prefix, *SYSTEM))
-            homes.append(str(outside if within else inside))
-    return homes
-
-
-def _environment(home: str, packages: str) -> dict[str, str]:
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"), "1")
-    return {
-        **threads,
-        "TF_NUM_INTEROP_THREADS": "1",
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "TF_ENABLE_ONEDNN_OPTS": "0",
-        "CUDA_VISIBLE_DEVICES": "",
-        "KERAS_BACKEND": "tensorflow",
-        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
-        "HOME": home,
-        "IPYTHONDIR": f"{home}/.ipython",
-        "MPLCONFIGDIR": f"{home}/.matplotlib",
-        "PATH": os.defpath + os.pathsep + str(Path(sys.executable).parent),
-        "PYTHONPATH": packages,
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "LANG": "C.UTF-8",
-    }
 
 
 class Sandbox:
@@ -251,14 +123,14 @@ class Sandbox:
         """The command of the process, and its environment."""
         if self._shut_off:
             shown = [(box, "/opt/box"), (self.folder, GIVEN)]
-            command = _bubblewrap(filters, shown, self._hides, self._secret)
+            command = shut_off_command(filters, shown, self._hides, self._secret)
             prefix, environment = scope(self.limits.gigabytes, MAX_PROCESSES)
             return [*prefix, *command, sys.executable, "-B", "/opt/box/runner.py", GIVEN], environment
         command = [sys.executable, "-B", str(box / "runner.py")]
         if self._own:
-            return command, dict(os.environ) | {"MPLBACKEND": _environment("", "")["MPLBACKEND"]}
+            return command, dict(os.environ) | {"MPLBACKEND": variables("", "")["MPLBACKEND"]}
         kept = {name: os.environ[name] for name in KEPT if name in os.environ}
-        return command, kept | _environment(str(self.folder), os.pathsep.join(filter(None, sys.path)))
+        return command, kept | variables(str(self.folder), os.pathsep.join(filter(None, sys.path)))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
