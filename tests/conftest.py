@@ -17,6 +17,7 @@ from types import ModuleType
 import pytest
 
 from shared.backends import BACKENDS, load_backend, missing_modules
+from shared.training import curves
 
 if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # pytest -n N: each of the N processes takes its part of the cores
     part = max(1, (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
@@ -73,6 +74,13 @@ def forget_models() -> Iterator[None]:
     """Models are cycles of objects: without this those of earlier files would fill the memory."""
     yield
     gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def quick_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the figures of runs but do not draw them, which takes longer than the training: "draws" marks who does."""
+    if request.node.get_closest_marker("draws") is None:
+        monkeypatch.setattr(curves, "save_figure", lambda figure, path: path and Path(path).touch())
 
 
 @pytest.fixture

@@ -76,8 +76,8 @@ def test_the_command_of_every_result_is_there():
         assert any(f"--recipe {recipe}" in command for command in commands), recipe
 
 
-def test_the_python_of_the_training_page_runs(run_python, torch_twin, tmp_path):
+def test_the_python_of_the_training_page_runs(monkeypatch, torch_twin, tmp_path):
     (block,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
-    result = run_python(f"import os; os.chdir({str(tmp_path)!r})\n{block}")
-    assert result.returncode == 0, result.stderr
+    monkeypatch.chdir(tmp_path)
+    exec(block, {})
     assert (tmp_path / "my-first-run" / "last.safetensors").exists()

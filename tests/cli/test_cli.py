@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import re
 import shlex
@@ -22,6 +23,8 @@ from shared.cli.findings import BAD, GOOD, NOTE, examine
 from shared.cli.trial import Trial, try_modules
 from shared.data.places import data_cache
 from shared.networks.catalog import SPECS
+from shared.twins.verification import TOLERANCES
+from tests.cli.commands import endings, one_after_another
 from tests.conftest import ROOT
 
 
@@ -119,10 +122,12 @@ def test_compare_writes_a_file(call, tmp_path, torch_twin, keras_twin):
     assert content["totals"]["keras_parameters"] == 11_181_642
 
 
-def test_compare_in_a_terminal_that_knows_no_ticks(command, torch_twin, keras_twin):
-    result = command("compare", "resnet8_digits", "--by", "stage", PYTHONIOENCODING="ascii")
+def test_compare_in_a_terminal_that_knows_no_ticks(call, monkeypatch, torch_twin, keras_twin):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii", write_through=True))
+    result = call("compare", "resnet8_digits", "--by", "stage")
     assert result.returncode == 0, result.stderr
-    assert "resnet8_digits" in result.stdout
+    assert b"+ resnet8_digits at 8x8" in written.getvalue()
 
 
 def test_verify_prints_each_difference_beside_its_tolerance(call, torch_twin, keras_twin):
@@ -134,19 +139,18 @@ def test_verify_prints_each_difference_beside_its_tolerance(call, torch_twin, ke
     assert "checks of 2 networks passed" in result.stdout
 
 
-PATCHED = "import sys; sys.argv = ['resnet-twins', *{arguments!r}]\n{patch}\nfrom shared.cli.main import main\nmain()"
-
-
-def test_compare_ends_with_exit_code_1_if_anything_differs(run_python, torch_twin, keras_twin):
-    patch = "import resnet_tf.layers as l; Dense = l.layers.Dense; l.layers.Dense = lambda n, **k: Dense(n + 1, **k)"
-    result = run_python(PATCHED.format(patch=patch, arguments=["compare", "resnet8_digits", "--by", "stage"]))
+def test_compare_ends_with_exit_code_1_if_anything_differs(call, monkeypatch, torch_twin, keras_twin):
+    keras_layers = importlib.import_module("keras").layers
+    dense = keras_layers.Dense
+    monkeypatch.setattr(keras_layers, "Dense", lambda units, **options: dense(units + 1, **options))
+    result = call("compare", "resnet8_digits", "--by", "stage")
     assert result.returncode == 1, result.stderr
     assert "rows differ, the first is fc" in result.stdout
 
 
-def test_verify_ends_with_exit_code_1_on_a_miss(run_python, torch_twin, keras_twin):
-    patch = "import shared.twins.verification as v; v.TOLERANCES['logits, eval mode', 'float64'] = 1e-30"
-    result = run_python(PATCHED.format(patch=patch, arguments=["verify", "resnet8_digits", "--dtype", "float64"]))
+def test_verify_ends_with_exit_code_1_on_a_miss(call, monkeypatch, torch_twin, keras_twin):
+    monkeypatch.setitem(TOLERANCES, ("logits, eval mode", "float64"), 1e-30)
+    result = call("verify", "resnet8_digits", "--dtype", "float64")
     assert result.returncode == 1, result.stderr
     assert "1 of 10 checks missed; the first: resnet8_digits, float64, logits, eval mode" in result.stdout
 
@@ -197,8 +201,14 @@ def test_doctor_lists_versions_devices_and_the_cache(call, tmp_path, torch_twin,
     assert "works; CPU" in result.stdout
 
 
-def test_doctor_notices_broken_settings(command, keras_twin):
-    result = command("doctor", KERAS_BACKEND="theano")
+@pytest.fixture
+def extras_are_fine(monkeypatch):
+    """What the extras bring is not tried: that is another test, and takes seconds."""
+    monkeypatch.setattr(doctoring, "try_modules", lambda names: dict.fromkeys(names, ""))
+
+
+def test_doctor_notices_broken_settings(call, extras_are_fine, keras_twin):
+    result = call("doctor", KERAS_BACKEND="theano")
     assert result.returncode == 1
     assert "KERAS_BACKEND is 'theano'; allowed is tensorflow, torch, jax" in result.stdout
     assert unset_command("KERAS_BACKEND") in result.stdout
@@ -206,25 +216,25 @@ def test_doctor_notices_broken_settings(command, keras_twin):
     assert "predicts the same" not in result.stdout
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [("compare", "resnet18"), ("verify",), ("microscope", "resnet18"), ("demo",), ("train", "--framework", "tf")],
-)
-def test_a_backend_that_keras_does_not_have_is_one_line(command, torch_twin, keras_twin, arguments):
-    result = command(*arguments, KERAS_BACKEND="theano")
-    assert result.returncode == 2
-    assert result.stderr.strip().splitlines()[-1].startswith("Error: KERAS_BACKEND is 'theano'; allowed is")
-    assert "Traceback" not in result.stderr
+def test_a_backend_that_keras_does_not_have_is_one_line(run_python, torch_twin, keras_twin):
+    lines = ["compare resnet18", "verify", "microscope resnet18", "demo", "train --framework tf"]
+    code = one_after_another([line.split() for line in lines])
+    for line, ended in zip(lines, endings(run_python(code, KERAS_BACKEND="theano")), strict=True):
+        assert ended.code == 2, line
+        assert ended.errors.strip().splitlines()[-1].startswith("Error: KERAS_BACKEND is 'theano'; allowed is"), line
+        assert "Traceback" not in ended.errors, line
 
 
 CRASH = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
-def test_doctor_survives_a_framework_that_crashes_and_says_which(command, tmp_path, torch_twin, keras_twin):
+def test_doctor_survives_a_framework_that_crashes_and_says_which(
+    call, extras_are_fine, tmp_path, torch_twin, keras_twin
+):
     (tmp_path / "path" / "torch").mkdir(parents=True)
     (tmp_path / "path" / "torch" / "__init__.py").write_text(CRASH)
-    result = command("doctor", PYTHONPATH=str(tmp_path / "path"))
+    result = call("doctor", PYTHONPATH=str(tmp_path / "path"))
     assert result.returncode == 1, result.stdout
     assert re.search(r"✗ PyTorch +does not start: its process was killed by SIGSEGV", result.stdout)
     assert re.search(r"✓ Keras +works", result.stdout)
@@ -341,36 +351,38 @@ def test_doctor_says_what_another_python_lacks(monkeypatch, version, state):
     assert install_command("torch") in how_to_install("torch")
 
 
+#: Nobody finds the packages of `hidden`.
 HIDE = """
-import sys
-import tarfile
+import importlib.util, sys, tarfile
 class Hide:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in {hidden!r}:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Hide())
-import importlib.util
 find = importlib.util.find_spec
 importlib.util.find_spec = lambda name, *a: None if name.split(".")[0] in {hidden!r} else find(name, *a)
-sys.argv = ["resnet-twins", *{arguments!r}]
-from shared.cli.main import main
-main()
 """
+
+
+def without(hidden: tuple[str, ...], *lines: list[str]) -> str:
+    return HIDE.format(hidden=hidden) + one_after_another(lines)
 
 
 @pytest.mark.parametrize(
     ("hidden", "extra", "title"),
     [(("torch",), "torch", "PyTorch"), (("tensorflow", "keras"), "tf", "Keras"), (("keras",), "tf", "Keras")],
 )
-@pytest.mark.parametrize("arguments", [("compare", "resnet18"), ("verify",), ("microscope", "resnet18"), ("demo",)])
 @pytest.mark.usefixtures("torch_twin", "keras_twin")  # hidden one at a time
-def test_an_absent_framework_is_one_line_with_the_command_that_installs_it(run_python, hidden, extra, title, arguments):
-    result = run_python(HIDE.format(hidden=hidden, arguments=arguments))
-    assert result.returncode == 2
-    last = result.stderr.strip().splitlines()[-1]
-    assert last.startswith(f"Error: {title} is not installed ({', '.join(hidden)} missing); install it with: ")
-    assert last.endswith(install_command(extra))
-    assert "Traceback" not in result.stderr
+def test_an_absent_framework_is_one_line_with_the_command_that_installs_it(run_python, hidden, extra, title):
+    lines = [["compare", "resnet18"], ["verify"], ["microscope", "resnet18"], ["demo"]]
+    for line, ended in zip(lines, endings(run_python(without(hidden, *lines))), strict=True):
+        assert ended.code == 2, line
+        last = ended.errors.strip().splitlines()[-1]
+        assert last.startswith(f"Error: {title} is not installed ({', '.join(hidden)} missing); install it with: "), (
+            line
+        )
+        assert last.endswith(install_command(extra)), line
+        assert "Traceback" not in ended.errors, line
 
 
 @pytest.mark.parametrize("name", BACKENDS)
@@ -387,8 +399,8 @@ def test_a_framework_that_really_is_not_installed_is_one_line_too(command, name)
 
 
 def test_doctor_without_a_framework_says_how_to_install_both(run_python):
-    result = run_python(HIDE.format(hidden=("torch", "tensorflow", "keras"), arguments=("doctor",)))
-    assert result.returncode == 1
+    result = run_python(without(("torch", "tensorflow", "keras"), ["doctor"]))
+    assert [ended.code for ended in endings(result)] == [1]
     for name in BACKENDS:
         assert how_to_install(name).removeprefix("install it with: ") in result.stdout
 
@@ -396,11 +408,10 @@ def test_doctor_without_a_framework_says_how_to_install_both(run_python):
 def test_a_checkpoint_is_read_without_pytorch_and_writing_one_says_how_to_install_it(run_python, torch_twin, tmp_path):
     model = torch_twin.create_model("resnet8_digits", seed=0)
     importlib.import_module("torch").save(model.state_dict(), tmp_path / "a.pth")
-    for name, said in (("b.safetensors", ""), ("b.pth", "PyTorch is not installed")):
-        arguments = ("convert", str(tmp_path / "a.pth"), str(tmp_path / name))
-        result = run_python(HIDE.format(hidden=("torch",), arguments=arguments))
-        assert result.returncode == (2 if said else 0), result.stderr
-        assert said in result.stderr
+    lines = [["convert", str(tmp_path / "a.pth"), str(tmp_path / name)] for name in ("b.safetensors", "b.pth")]
+    read, written = endings(run_python(without(("torch",), *lines)))
+    assert (read.code, written.code) == (0, 2)
+    assert "PyTorch is not installed" in written.errors
 
 
 def test_tested_versions_are_those_of_constraints_txt():

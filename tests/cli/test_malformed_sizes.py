@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from shared.networks.spec import BLOCK_EXPANSION
+from tests.cli.commands import endings, one_after_another
 from tests.cli.malformed import needs_both, needs_torch, skip_without, tree
 from tests.cli.malformed_commands import COMMANDS
 from tests.cli.malformed_functions import BOTH_CASES, CASES, TWIN_CASES, name_of
@@ -21,12 +22,6 @@ MOST_MEMORY = 700_000_000
 
 # -- memory
 
-MEASURED = (
-    "import resource, sys; from shared.cli.main import main; sys.argv = ['resnet-twins', *{arguments!r}]\n"
-    "try: main()\n"
-    "except SystemExit as stop: print('code', stop.code)\n"
-    "print('memory', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
-)
 BOMBS = [
     ("predict {bad}/bomb.png --weights resnet8_digits", "none of the 1 pictures", (*needs_both, "PIL")),
     ("predict /dev/zero --weights resnet8_digits", "none of the 1 pictures", (*needs_both, "PIL")),
@@ -45,6 +40,14 @@ BOMBS = [
     ("train --model resnet18 --set image_size=4000", "needs about", needs_torch),
     ("microscope resnet18 --input-size 9000", "make input_size smaller", ()),
 ]
+
+
+def without_pillow(modules: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(module for module in modules if module != "PIL")
+
+
+#: The modules that some of them need, once each.
+NEEDED = list(dict.fromkeys(without_pillow(case[2]) for case in BOMBS))
 
 
 @pytest.fixture(scope="session")
@@ -67,18 +70,21 @@ def baseline() -> Callable[[tuple[str, ...]], int]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no resource module")
-@pytest.mark.parametrize(("line", "words", "modules"), BOMBS, ids=[case[0] for case in BOMBS])
-def test_what_would_fill_the_memory_does_not(run_python, tmp_path, bad, baseline, line, words, modules):
-    skip_without(modules)
+@pytest.mark.parametrize("modules", NEEDED, ids=lambda modules: " ".join(modules) or "nothing")
+def test_what_would_fill_the_memory_does_not(run_python, tmp_path, bad, baseline, modules):
+    """One process for all that need the same modules: its memory never grows by what an input says that it holds."""
+    skip_without((*modules, "PIL") if modules == needs_both else modules)
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes((bad / "bomb.gz").read_bytes())
     before = tree(tmp_path)
-    arguments = line.format(bad=bad, place=tmp_path).split()
-    result = run_python(MEASURED.format(arguments=arguments), cwd=tmp_path, PYTHONPATH=str(ROOT))
-    assert "code 2" in result.stdout, result.stdout + result.stderr
-    assert re.search(words, result.stderr), result.stderr
-    assert "Traceback" not in result.stderr
-    used = int(result.stdout.split("memory ")[1])
-    assert used < MOST_MEMORY + baseline(tuple(module for module in modules if module != "PIL"))
+    cases = [case for case in BOMBS if without_pillow(case[2]) == modules]
+    lines = [case[0].format(bad=bad, place=tmp_path).split() for case in cases]
+    ended = endings(run_python(one_after_another(lines), cwd=tmp_path, PYTHONPATH=str(ROOT)))
+    allowed = MOST_MEMORY + baseline(modules)
+    for (line, words, _), (code, errors, memory) in zip(cases, ended, strict=True):
+        assert code == 2, f"{line}: {errors}"
+        assert re.search(words, errors), f"{line}: {errors}"
+        assert "Traceback" not in errors, line
+        assert memory < allowed, line
     assert tree(tmp_path) == before
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from shared.training.recipes import get_recipe
+from shared.training.run import Run
 from shared.training.settings import Settings
 from shared.training.start import train
 from tests.training.foreign import AskToStopAt
@@ -39,17 +42,41 @@ def copy(begun, tmp_path):
 # -- a run and its folder
 
 
-@pytest.fixture
-def trained(twin, tmp_path):
-    """A short run of each framework."""
-    recipe = get_recipe("quick", ["epochs=3"])
-    return train(recipe, framework=backend_name(twin), output=tmp_path / "run").runs[backend_name(twin)]
+@pytest.fixture(scope="session")
+def trained_once(tmp_path_factory):
+    """A short run of a framework, made once: no test may change it."""
+
+    @functools.cache
+    def make(name: str) -> Run:
+        place = tmp_path_factory.mktemp("trained") / "run"
+        return train(get_recipe("quick", ["epochs=3"]), framework=name, output=place).runs[name]
+
+    return make
 
 
 @pytest.fixture
-def stopped(torch_twin, tmp_path):
-    """A run that was saved after steps 20 and 23 of 30, the same one that was not stopped, and a reporter."""
-    recipe, every = get_recipe("quick", ["steps=30"]), Settings(save_every=10)
-    whole = train(recipe, output=tmp_path / "whole", settings=every).folder
-    folder = train(recipe, output=tmp_path / "run", settings=every, reporter=lambda: StopAt(23)).folder
-    return folder, whole, Notes()
+def trained(twin, trained_once):
+    """A short run of each framework, for looking at."""
+    return trained_once(backend_name(twin))
+
+
+@pytest.fixture(scope="session")
+def stopped_once(tmp_path_factory):
+    """A run that was saved after steps 20 and 23 of 30, and the same one that was not stopped, made once."""
+
+    @functools.cache
+    def make() -> tuple[Path, Path]:
+        recipe, every = get_recipe("quick", ["steps=30"]), Settings(save_every=10)
+        place = tmp_path_factory.mktemp("stopped")
+        whole = train(recipe, output=place / "whole", settings=every).folder
+        return train(recipe, output=place / "run", settings=every, reporter=lambda: StopAt(23)).folder, whole
+
+    return make
+
+
+@pytest.fixture
+def stopped(torch_twin, stopped_once, tmp_path):
+    """A copy of the stopped run, one of the whole run, and a reporter."""
+    for folder in stopped_once():
+        shutil.copytree(folder, tmp_path / folder.name)
+    return tmp_path / "run", tmp_path / "whole", Notes()

@@ -11,6 +11,7 @@ from shared.training import plot_confusion
 pytest.importorskip("matplotlib")
 
 
+@pytest.mark.draws
 def test_chinese_classes_show_no_boxes_and_warn_of_nothing(tmp_path):
     """Warnings are errors in tests: matplotlib warns of each sign that no font has."""
     figure = plot_confusion(np.array([[3, 1], [0, 2]]), ["猫", "狗"], "动物", tmp_path / "confusion.png")

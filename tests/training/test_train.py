@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
@@ -26,6 +27,7 @@ from shared.training.prepare import prepare
 from shared.training.recipe import read_recipe
 from shared.training.recipes import get_recipe
 from shared.training.record import read_about
+from shared.training.run import Run
 from shared.training.settings import Settings
 from shared.training.start import resume, train
 from tests.conftest import ROOT
@@ -206,20 +208,41 @@ def test_score_is_cross_entropy_accuracy_and_confusion():
     assert (judged.accuracy, judged.correct) == (pytest.approx(1 / 3), 1)
 
 
+@pytest.fixture(scope="session")
+def exact_once(tmp_path_factory):
+    """A run with full precision, made once."""
+
+    @functools.cache
+    def make(name: str) -> Run:
+        place = tmp_path_factory.mktemp("exact") / "run"
+        return train(get_recipe("quick", ["steps=12"]), framework=name, output=place).runs[name]
+
+    return make
+
+
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_shorter_numbers_train_and_their_scale_is_saved(twin, tmp_path, precision):
+def test_shorter_numbers_train_and_their_scale_is_saved(twin, tmp_path, exact_once, precision):
     name = backend_name(twin)
     recipe = get_recipe("quick", ["steps=12", f"precision={precision}"])
     run = train(recipe, framework=name, output=tmp_path / "run").runs[name]
     losses = [row["train_loss"] for row in run.rows]
     assert losses[-1] < losses[0]
-    exact = train(get_recipe("quick", ["steps=12"]), framework=name, output=tmp_path / "exact").runs[name]
+    exact = exact_once(name)
     differences = [abs(loss - row["train_loss"]) for loss, row in zip(losses, exact.rows, strict=True)]
     assert differences[0] < 0.05, "another function"
     assert max(differences) > 1e-5, "not rounded otherwise, so these are no shorter numbers"
     state = load_file(run.folder / "state.safetensors")
     assert all(array.dtype == np.float32 for key, array in state.items() if key.startswith("weights/"))
     assert ("scaler/scale" in state) == (precision == "float16")
+
+
+@pytest.mark.draws
+def test_a_run_draws_its_figures(torch_twin, tmp_path):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    folder = train(get_recipe("quick", ["steps=3"]), output=tmp_path / "run").runs["torch"].folder
+    for name in ("curves.png", "confusion.png"):
+        assert (folder / name).read_bytes().startswith(b"\x89PNG")
+        assert (folder / name).stat().st_size > 10_000
 
 
 def test_tensorboard_events_are_written(torch_twin, tmp_path):

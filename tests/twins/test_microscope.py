@@ -32,7 +32,9 @@ def look(torch_twin, keras_twin):
     return run
 
 
-SPEC = get_spec("resnet18", input_size=64, num_classes=10)
+#: ResNet-18 with narrow layers: what is looked for is the same, and it is built and run in a moment.
+NARROW = {"widths": (8, 16, 32, 64), "input_size": 64, "num_classes": 10}
+SPEC = get_spec("resnet18", **NARROW)
 
 
 def rebuilt(keras_model, weights_from, change):
@@ -135,7 +137,7 @@ def test_a_dense_matrix_transposed_wrongly(look):
 
 
 def test_a_bias_that_was_not_carried_over(look):
-    spec = get_spec("resnet18_biased", input_size=64, num_classes=10)
+    spec = get_spec("resnet18_biased", **NARROW)
 
     def spoil(torch_model, keras_model):
         layer = keras_model.get_layer("layer2.0.conv2")
@@ -146,7 +148,7 @@ def test_a_bias_that_was_not_carried_over(look):
 
 
 def test_a_convolution_built_without_its_bias(look):
-    spec = get_spec("resnet18_biased", input_size=64, num_classes=10)
+    spec = get_spec("resnet18_biased", **NARROW)
 
     def spoil(torch_model, keras_model):
         torch_model.layer2[0].conv2.bias = None
@@ -205,7 +207,7 @@ def test_a_shortcut_swapped_for_zero_padding(look, monkeypatch):
         class Swapped(nn.Sequential):
             def forward(self, x):
                 super().forward(x)
-                return torch.nn.functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 32, 32))
+                return torch.nn.functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 4, 4))
 
         block = torch_model.layer2[0]
         block.downsample = Swapped(*block.downsample)
@@ -216,7 +218,7 @@ def test_a_shortcut_swapped_for_zero_padding(look, monkeypatch):
 
 
 def test_a_shortcut_that_starts_at_the_wrong_place(look):
-    spec = get_spec("preact_resnet18", input_size=64, num_classes=10)
+    spec = get_spec("preact_resnet18", **NARROW)
 
     def spoil(torch_model, keras_model):
         torch_model.layer1[0].shared_preact = False  # the raw input instead of the activated one
@@ -242,7 +244,7 @@ def test_a_missing_shortcut(look):
 
 
 def test_projections_of_two_blocks_that_were_exchanged_show_as_weights(look):
-    spec = get_spec("resnet18", input_size=64, num_classes=10, shortcut="C")
+    spec = get_spec("resnet18", **NARROW, shortcut="C")
 
     def spoil(torch_model, keras_model):
         a, b = (keras_model.get_layer(f"layer1.{index}.downsample.0") for index in (0, 1))
@@ -257,7 +259,7 @@ def test_projections_of_two_blocks_that_were_exchanged_show_as_weights(look):
 
 def test_a_max_pool_padded_with_zeros(look, monkeypatch):
     """Behind a ReLU it makes no difference; in front of one, as in pre-activation networks, it does."""
-    spec = get_spec("preact_resnet18", input_size=64, num_classes=10)
+    spec = get_spec("preact_resnet18", **NARROW)
 
     def spoil(torch_model, keras_model):
         from torch import nn
@@ -288,7 +290,7 @@ def test_a_missing_relu(look):
 def test_a_stride_in_the_wrong_place(look):
     from resnet_torch.factory import create_model
 
-    spec = get_spec("resnet50", input_size=64, num_classes=10)
+    spec = get_spec("resnet50", **NARROW)
 
     def spoil(torch_model, keras_model):
         other = create_model(spec, stride_in_1x1=True, dtype="float64").eval()
@@ -297,7 +299,7 @@ def test_a_stride_in_the_wrong_place(look):
 
     seen = look(spec, spoil)
     assert seen.first == "layer2.0.conv1"
-    assert "the shapes differ: (128, 8, 8) in PyTorch, (128, 16, 16) in Keras" in seen.cause
+    assert "the shapes differ: (16, 8, 8) in PyTorch, (16, 16, 16) in Keras" in seen.cause
 
 
 def test_gradients_are_shown_where_there_are_labels(look):
