@@ -340,6 +340,7 @@ def test_results_of_a_benchmark_that_somebody_wrote_are_answered_in_one_line(cal
     assert "has more than 20 MB" in call("bench", "--quick", "--only", "imports", "--output", "out").stderr
 
 
+@pytest.mark.draws
 def test_a_figure_of_classes_that_are_called_so_can_be_drawn(tmp_path, recwarn):
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     from shared.training.curves import plot_confusion
