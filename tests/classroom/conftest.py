@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from shared.base.printable import printable
 from shared.classroom import course as courses
+from shared.classroom import grade_class, report
 from shared.classroom.course import Course
 from shared.classroom.folders import remove_tree
 from tests.classroom.support import TINY, write_tiny
@@ -20,6 +23,23 @@ def packages() -> None:
     """Skip, with the reason, where the packages of the classroom are not installed."""
     for package in ("nbgrader", "jupytext", "pebble"):
         pytest.importorskip(package, reason=f"{package} is not installed")
+
+
+@pytest.fixture
+def in_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Grade, and write pages, in this process: to start another one takes seconds, and other tests do."""
+
+    def each(function: Callable[..., None], inputs: Sequence[tuple[Any, ...]], *_: Any) -> Iterator[tuple[int, str]]:
+        for number, given in enumerate(inputs):
+            failure = ""
+            try:
+                function(*given)
+            except Exception as error:
+                failure = f"the grader failed: {type(error).__name__}: {printable(error)}"
+            yield number, failure
+
+    for module in (grade_class, report):
+        monkeypatch.setattr(module, "each_apart", each)
 
 
 @pytest.fixture

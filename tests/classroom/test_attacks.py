@@ -260,6 +260,7 @@ def test_whatever_goes_wrong_in_a_submission_is_its_verdict(released, monkeypatc
 
 
 @linux
+@pytest.mark.usefixtures("in_one_process")
 def test_odd_names_of_students_wait_for_a_person_and_the_others_are_graded(released):
     hand_in(released, "ann")
     odd = ["ann ", " ann", "a[n]n", "x*", "ann?", os.fsdecode(b"J\xf6rg"), "\x1b[2Jbob", "\u202ebob", "e" * 250]
@@ -282,6 +283,7 @@ def test_odd_names_of_students_wait_for_a_person_and_the_others_are_graded(relea
 
 @linux
 @pytest.mark.parametrize("where", ["student", "work", "notebook", "source", "hard link"])
+@pytest.mark.usefixtures("in_one_process")
 def test_a_link_gives_no_marks_wherever_it_lies(released, where):
     path = hand_in(released, "ann")
     bob = released.submission(TINY, "bob")

@@ -18,6 +18,8 @@ from shared.classroom.submission import identity, merge, read_notebook
 from tests.classroom.support import ASSIGNMENTS, ROOT, TINY, WRONG, hand_in, report_row, rows_of
 from tools.classroom_tricks import find
 
+pytestmark = pytest.mark.usefixtures("in_one_process")
+
 # --- the course
 
 
@@ -36,7 +38,7 @@ def test_selftest_passes_on_a_right_assignment_and_reports_a_wrong_one(tiny):
     wrong = WRONG.replace("two at once", long).replace("short only", "a[1] * b/c?")  # any name will do
     path.write_text(wrong.replace('{"add_up": 1}', '{"add_up": 2}'), encoding="utf-8")
     quick = selftest(tiny, quick=True, jobs=2)
-    assert [trial.name[:22] for trial in quick[2:]] == ["wrong 1 - adds one, two", "wrong 2 - a-1- - b-c-"]
+    assert [trial.name[:23] for trial in quick[2:]] == ["wrong 1 - adds one, two", "wrong 2 - a-1- - b-c-"]
     assert [trial.passed for trial in quick] == [True, True, True, False]
     assert not (tiny.folder / "gradebook.db").exists(), "selftest must not touch the course"
 

@@ -25,6 +25,8 @@ from tests.conftest import ROOT
 from tools.classroom_trial import asked_before
 from tools.classroom_tricks import find
 
+pytestmark = pytest.mark.usefixtures("in_one_process")
+
 # --- text of a student, and what it costs
 
 

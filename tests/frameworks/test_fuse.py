@@ -191,21 +191,6 @@ def test_a_fused_keras_model_is_saved_and_loaded_whole(keras_twin, tmp_path):
         keras_twin.save_weights(loaded, tmp_path / "fused.safetensors")
 
 
-def test_fuse_on_keras_pytorch_backend(keras_twin, run_python):
-    """There a layer's name has no dots, and the names of the weights have."""
-    pytest.importorskip("torch", reason="torch is not installed")
-    code = (
-        "import numpy as np, resnet_tf as r\n"
-        "model = r.create_model('resnet8_digits', seed=0); fused = r.fuse(model)\n"
-        "images = np.random.default_rng(0).random((2, 8, 8, 1))\n"
-        "print(np.abs(r.forward(fused, images) - r.forward(model, images)).max())\n"
-        "assert 'layer1.0.conv1.bias' in r.get_weights(fused)"
-    )
-    result = run_python(code, KERAS_BACKEND="torch")
-    assert result.returncode == 0, result.stderr
-    assert float(result.stdout) < 1e-5
-
-
 @pytest.mark.slow
 def test_a_fused_network_can_be_compiled(torch_twin):
     import torch

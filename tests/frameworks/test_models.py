@@ -226,15 +226,23 @@ for attempt in (
         attempt()
     except ValueError as error:
         print(error)
+fused, images = resnet_tf.fuse(model), np.random.default_rng(0).random((2, 8, 8, 1))
+print(np.abs(resnet_tf.forward(fused, images) - resnet_tf.forward(model, images)).max())
+assert "layer1.0.conv1.bias" in resnet_tf.get_weights(fused)
 """
 
 
-def test_on_the_pytorch_backend_a_keras_model_is_no_pytorch_model_and_has_no_gradients(keras_twin, run_python):
-    """There it is an `nn.Module` as well, whose `state_dict()` holds other names."""
+def test_on_the_pytorch_backend_a_keras_model_is_no_pytorch_model_has_no_gradients_and_can_be_fused(
+    keras_twin, run_python
+):
+    """There it is an `nn.Module` as well, whose `state_dict()` holds other names, and its layers have no dots."""
     pytest.importorskip("torch", reason="torch is not installed")
-    no_model, no_gradients = run_python(ON_PYTORCH, KERAS_BACKEND="torch").stdout.splitlines()
+    result = run_python(ON_PYTORCH, KERAS_BACKEND="torch")
+    assert result.returncode == 0, result.stderr
+    no_model, no_gradients, difference = result.stdout.splitlines()
     assert "use resnet_tf for this one" in no_model
     assert "but KERAS_BACKEND is torch" in no_gradients
+    assert float(difference) < 1e-5
 
 
 @pytest.mark.parametrize("name", ["resnet8_digits", "resnet20_cifar", "preact_resnet18", "resnet50_keras"])

@@ -38,7 +38,7 @@ def test_a_run_that_was_stopped_ends_with_the_same_bits(twin, tmp_path, at):
 
 
 @pytest.mark.parametrize(
-    "changes", [["optimizer=adam", "learning_rate=1e-3"], ["precision=float16"]], ids=["Adam", "16"]
+    "changes", [["optimizer=adam", "learning_rate=1e-3"], ["precision=float16", "batch_size=8"]], ids=["Adam", "16"]
 )
 def test_adam_and_a_scaled_loss_go_on_as_well(twin, tmp_path, changes):
     name, recipe = backend_name(twin), get_recipe("quick", ["steps=12", *changes])

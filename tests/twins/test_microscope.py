@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -32,9 +34,13 @@ def look(torch_twin, keras_twin):
     return run
 
 
-#: ResNet-18 with narrow layers: what is looked for is the same, and it is built and run in a moment.
-NARROW = {"widths": (8, 16, 32, 64), "input_size": 64, "num_classes": 10}
-SPEC = get_spec("resnet18", **NARROW)
+def narrow(name, **more):
+    """A network with few channels: what is looked for is the same, and it is built and run in a moment."""
+    stem = replace(get_spec(name).stem, out_channels=8)
+    return get_spec(name, stem=stem, widths=(8, 16, 32, 64), input_size=64, num_classes=10, **more)
+
+
+SPEC = narrow("resnet18")
 
 
 def rebuilt(keras_model, weights_from, change):
@@ -137,7 +143,7 @@ def test_a_dense_matrix_transposed_wrongly(look):
 
 
 def test_a_bias_that_was_not_carried_over(look):
-    spec = get_spec("resnet18_biased", **NARROW)
+    spec = narrow("resnet18_biased")
 
     def spoil(torch_model, keras_model):
         layer = keras_model.get_layer("layer2.0.conv2")
@@ -148,7 +154,7 @@ def test_a_bias_that_was_not_carried_over(look):
 
 
 def test_a_convolution_built_without_its_bias(look):
-    spec = get_spec("resnet18_biased", **NARROW)
+    spec = narrow("resnet18_biased")
 
     def spoil(torch_model, keras_model):
         torch_model.layer2[0].conv2.bias = None
@@ -218,7 +224,7 @@ def test_a_shortcut_swapped_for_zero_padding(look, monkeypatch):
 
 
 def test_a_shortcut_that_starts_at_the_wrong_place(look):
-    spec = get_spec("preact_resnet18", **NARROW)
+    spec = narrow("preact_resnet18")
 
     def spoil(torch_model, keras_model):
         torch_model.layer1[0].shared_preact = False  # the raw input instead of the activated one
@@ -244,7 +250,7 @@ def test_a_missing_shortcut(look):
 
 
 def test_projections_of_two_blocks_that_were_exchanged_show_as_weights(look):
-    spec = get_spec("resnet18", **NARROW, shortcut="C")
+    spec = narrow("resnet18", shortcut="C")
 
     def spoil(torch_model, keras_model):
         a, b = (keras_model.get_layer(f"layer1.{index}.downsample.0") for index in (0, 1))
@@ -259,7 +265,7 @@ def test_projections_of_two_blocks_that_were_exchanged_show_as_weights(look):
 
 def test_a_max_pool_padded_with_zeros(look, monkeypatch):
     """Behind a ReLU it makes no difference; in front of one, as in pre-activation networks, it does."""
-    spec = get_spec("preact_resnet18", **NARROW)
+    spec = narrow("preact_resnet18")
 
     def spoil(torch_model, keras_model):
         from torch import nn
@@ -290,7 +296,7 @@ def test_a_missing_relu(look):
 def test_a_stride_in_the_wrong_place(look):
     from resnet_torch.factory import create_model
 
-    spec = get_spec("resnet50", **NARROW)
+    spec = narrow("resnet50")
 
     def spoil(torch_model, keras_model):
         other = create_model(spec, stride_in_1x1=True, dtype="float64").eval()
