@@ -6,7 +6,6 @@ import json
 
 import pytest
 
-
 SHOW = "\nimport sys; print(*[m for m in ('torch', 'tensorflow', 'keras', 'jax') if m in sys.modules])"
 
 
