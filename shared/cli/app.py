@@ -29,7 +29,6 @@ ORDER: tuple[str, ...] = (
     "microscope",
     "convert",
     "assignment",
-    "experiment",
 )
 ORDER += ("experiment", "recipes", "train", "evaluate", "predict", "bench", "classroom")
 
