@@ -33,6 +33,14 @@ def test_the_two_commands_of_the_readme_are_one_line_each_and_ci_runs_them():
         assert f"tools/readme_command.py {name}" in script
 
 
+def test_ci_runs_all_parts_and_verifies_every_network():
+    run, part = ((ROOT / ".ci" / name).read_text() for name in ("run", "part"))
+    (names,) = re.findall(r"^printf '%s\\n' (.*) \| xargs -n 1 -P 2 bash .ci/part$", run, re.MULTILINE)
+    assert set(names.split()) >= {"tutorials", "networks", "torch", "tf"}
+    assert "networks) .venv/bin/resnet-twins verify --all ;;" in part
+    assert "-m slow" in run
+
+
 def test_the_readme_opens_with_the_picture_and_the_commands():
     assert README.index("docs/compare-resnet18.svg") < README.index("## Try it") < README.index("## What is in it")
 
@@ -169,5 +177,5 @@ def test_the_versions_of_the_page_on_environments_are_those_of_the_project():
             assert have == {name: pins[name] for name in have}
         elif which == "oldest":
             assert all(version.startswith(lowest[name]) for name, version in have.items())
-        assert "CPU build" in torch or f"bash .ci/environment {python} {which}" in script
+        assert "CPU build" in torch or f"{python}-{which}" in script
     assert len(rows) == 4
