@@ -74,3 +74,11 @@ def test_only_the_door_names_a_framework(path):
         return
     found = [(line, module) for line, module in imported(path) if module.split(".")[0] in FRAMEWORKS]
     assert not found, f"{path.relative_to(ROOT)} imports {found}; ask shared/backends.py"
+
+
+MOST_LINES = 500
+
+
+def test_no_file_of_tests_is_longer_than_a_reader_likes():
+    lengths = {path: len(path.read_text("utf-8").splitlines()) for path in (ROOT / "tests").rglob("*.py")}
+    assert not {str(path): length for path, length in lengths.items() if length > MOST_LINES}
