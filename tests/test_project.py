@@ -15,7 +15,7 @@ from shared.base.words import short_number
 from shared.checkpoints.shipped import SHIPPED
 from shared.networks.catalog import SPECS
 from shared.networks.table import count_buffers, count_macs, count_parameters
-from shared.twins.verification import TOLERANCES, wild_tolerance
+from shared.twins.verification import TOLERANCES, gradient_tolerance, wild_tolerance
 from tests.conftest import ROOT
 from tools.check_names import main as check_names
 from tools.readme_command import command as readme_command
@@ -74,6 +74,8 @@ def test_the_tolerances_of_the_readme_are_those_of_verify():
 
     assert both("logits, eval mode") in row("logits, weights with which")
     assert both("gradients, worst", "gradients, median") in row("gradient of each parameter")
+    assert row("gradient of each parameter").endswith("| 1e-11 | 1e-4 up to 101 layers, 1e-3 beyond |")
+    assert [gradient_tolerance(depth) for depth in (101, 152)] == [1e-4, 1e-3]
     assert both("BatchNorm statistics") in row("BatchNorm statistics")
     assert row("logits, any weights").endswith("| 1e-10 | 5e-4 up to 50 layers, 1e-2 beyond |")
     assert [wild_tolerance(depth, "float32") for depth in (50, 101)] == [5e-4, 1e-2]

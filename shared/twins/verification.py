@@ -56,6 +56,7 @@ TOLERANCES = {
     ("loss, step 1", "float32"): 1e-5,
     ("loss, step 2", "float32"): 1e-4,
 }
+MEDIAN = "gradients, median"
 LAYERS, WILD, WILD_GRADIENTS = "layers that differ", "logits, wild gamma", "gradients, wild gamma"
 #: Without shortcuts and with half of the ReLUs closed, a rounding error grows about 1.2 times in each layer: beyond
 #: this many layers the wild gradients of plain networks are chaotic even in float64.
@@ -67,6 +68,15 @@ def wild_tolerance(depth: int, dtype: str) -> float:
     if dtype == "float64":
         return 1e-10
     return 5e-4 if depth <= 50 else 1e-2
+
+
+def gradient_tolerance(depth: int) -> float:
+    """Return the tolerance of the median of the float32 gradients.
+
+    Beyond 101 layers some ReLU flips in nearly every batch, as often as the processor's rounding has it: on an Intel
+    Xeon the best of three batches of ResNet-152 with its stride in the 1x1 has 1.8e-4, on an AMD EPYC less than 1e-4.
+    """
+    return TOLERANCES["gradients, median", "float32"] if depth <= 101 else 1e-3
 
 
 @dataclass(frozen=True)
@@ -150,6 +160,8 @@ def verify(spec: ResNetSpec, dtype: str, *, device: str = "cpu") -> Iterator[Che
 def _tolerance(what: str, dtype: str, depth: int) -> float:
     if what == LAYERS:
         return 0
+    if what == MEDIAN:
+        return gradient_tolerance(depth)
     return wild_tolerance(depth, dtype) if what == WILD else TOLERANCES[what, dtype]
 
 
@@ -169,7 +181,7 @@ def _measured(twins: Twins, dtype: str) -> Iterator[tuple[str, float]]:
     yield "logits, eval mode", twins.eval_logits()
     yield from _training(twins, dtype)
     if dtype == "float32":
-        yield "gradients, median", _median_gradients(twins)
+        yield MEDIAN, _median_gradients(twins)
 
 
 def _training(twins: Twins, dtype: str) -> Iterator[tuple[str, float]]:
