@@ -192,6 +192,18 @@ def read_weights(path: str | Path) -> ForeignWeights:
     return ForeignWeights(arrays, tuple(named or specs), texts)
 
 
+def read_named(path: str | Path) -> Arrays:
+    """Return the arrays of a PyTorch checkpoint or a `.safetensors` file under the names that they have there.
+
+    Raises `WeightsError` if the file cannot be read.
+    """
+    _check_ending(path)
+    path = Path(path)
+    if path.suffix == ".safetensors":
+        return read_arrays(path)[0]
+    return read_torch(path, Budget.for_file(path, members=MOST_INSTRUCTIONS))
+
+
 def spec_of(model: Any, arrays: Arrays) -> ResNetSpec:
     """Return the spec a model was built from, or the one that its weights fit (for a model loaded from a file)."""
     spec = getattr(model, "spec", None)

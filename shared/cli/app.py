@@ -27,6 +27,7 @@ ORDER: tuple[str, ...] = (
     "compare",
     "verify",
     "microscope",
+    "port",
     "convert",
     "assignment",
 )

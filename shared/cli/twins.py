@@ -13,6 +13,7 @@ from rich.markup import escape
 from shared.base.errors import InputError
 from shared.base.printable import printable
 from shared.cli.app import LOOK, app, console, emit, networks, overrides, say
+from shared.cli.pairs import show_pair, show_parting
 
 if TYPE_CHECKING:
     from shared.networks.spec import ResNetSpec
@@ -22,6 +23,12 @@ MODELS_WIDTH = 110
 Name = Annotated[
     str,
     typer.Argument(help="A network of the catalog, as `resnet-twins models` lists them.", autocompletion=networks),
+]
+Mine = Annotated[
+    str, typer.Argument(help="A network of the catalog; with two, any model of yours.", autocompletion=networks)
+]
+Other = Annotated[
+    str | None, typer.Argument(help="Another model, for a pair.", autocompletion=networks, show_default=False)
 ]
 InputSize = Annotated[int | None, typer.Option(help="Height and width of the images, in pixels.", show_default=False)]
 NumClasses = Annotated[int | None, typer.Option(help="Outputs of the last layer.", show_default=False)]
@@ -53,6 +60,13 @@ class Dtype(StrEnum):
 
     float32 = "float32"
     float64 = "float64"
+
+
+def _check_for_two(**options: object) -> None:
+    """Raise `InputError` for an option that only a network of the catalog has."""
+    for name, value in options.items():
+        if value not in (None, False):
+            raise InputError(f"--{name.replace('_', '-')} is for one network of the catalog, not for two models")
 
 
 @app.command(rich_help_panel=LOOK)
@@ -94,7 +108,8 @@ def models() -> None:
 
 @app.command(rich_help_panel=LOOK)
 def compare(
-    name: Name,
+    name: Mine,
+    other: Other = None,
     input_size: InputSize = None,
     num_classes: NumClasses = None,
     in_channels: InChannels = None,
@@ -103,7 +118,15 @@ def compare(
     output: Output = None,
     raw: Annotated[bool, typer.Option("--raw", help="Show print(model) and model.summary() side by side.")] = False,
 ) -> None:
-    """Put a network's layers side by side: the table, PyTorch and Keras. Exit code 1 if anything differs."""
+    """Put a network's layers side by side: the table, PyTorch and Keras; or any two models. Exit code 1 if they differ.
+
+    A model is FILE.py:NAME or package.module:NAME (a class, a function or a model, with arguments like
+    :Net(classes=10); your own code runs with your rights), a .keras or .pt2 file, or a network of the catalog.
+    """
+    if other is not None:
+        _check_for_two(num_classes=num_classes, raw=raw, by=by is not Level.layer)
+        show_pair(name, other, format.value, output, input_size=input_size, in_channels=in_channels)
+        return
     from shared.base.files import check_writable
     from shared.networks.catalog import get_spec
     from shared.twins import comparison as comparing
@@ -216,18 +239,29 @@ def _show_worst(screen: Console, checks: list[Check]) -> None:
 
 @app.command(rich_help_panel=LOOK)
 def microscope(
-    name: Name,
+    name: Mine,
+    other: Other = None,
     input_size: InputSize = None,
     num_classes: NumClasses = None,
     in_channels: InChannels = None,
     dtype: Annotated[Dtype, typer.Option(help="Floating-point numbers to compute in.")] = Dtype.float64,
     seed: Annotated[int, typer.Option(help="Seed of the weights and images.")] = 0,
+    as_they_are: Annotated[
+        bool, typer.Option("--as-they-are", help="Compare two models with the weights that they have.")
+    ] = False,
     device: Where = "cpu",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Draw the errors into this PNG or SVG file.")
     ] = None,
 ) -> None:
-    """Look at every layer of both twins: relative error of activations and gradients, the first that parts, why."""
+    """Look at every layer of both twins, or of any two models: the relative error, the first that parts, why.
+
+    Two models are named as `compare` takes them. The second is lent the first one's weights meanwhile.
+    """
+    if other is not None:
+        _check_for_two(num_classes=num_classes, in_channels=in_channels, output=output)
+        show_parting(name, other, input_size=input_size, as_they_are=as_they_are)
+        return
     from shared.base.checks import check_seed
     from shared.base.figures import check_matplotlib
     from shared.base.files import check_writable

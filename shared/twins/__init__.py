@@ -6,6 +6,10 @@ from shared.twins.difference import random_images, random_labels, relative
 from shared.twins.evaluation import evaluate
 from shared.twins.faults import plant_fault
 from shared.twins.microscopy import examine, microscope, plot_microscope
+from shared.twins.named import open_model
+from shared.twins.pair import see
+from shared.twins.parting import find_parting
+from shared.twins.porting import port
 from shared.twins.prediction import predict
 from shared.twins.verification import verify
 
@@ -15,13 +19,17 @@ __all__ = [
     "compare_models",
     "evaluate",
     "examine",
+    "find_parting",
     "inputs_of",
     "microscope",
+    "open_model",
     "plant_fault",
     "plot_microscope",
+    "port",
     "predict",
     "random_images",
     "random_labels",
     "relative",
+    "see",
     "verify",
 ]

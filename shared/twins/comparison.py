@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, overload
 
 from shared.backends import BACKENDS, check_installed, load_backend
 from shared.base.errors import InputError
@@ -18,10 +18,9 @@ from shared.networks.spec import ResNetSpec
 from shared.networks.table import layer_table
 from shared.twins.comparison_rows import CompareRow, align, count_layers, group_rows, sum_rows
 from shared.twins.comparison_views import ComparisonViews
+from shared.twins.named import open_two
+from shared.twins.pair import Pair, compare_pair
 from shared.twins.totals import count_reasons
-
-if TYPE_CHECKING:
-    pass
 
 LEVELS = ("layer", "block", "stage")
 
@@ -112,12 +111,23 @@ def _compare(spec: ResNetSpec, models: Mapping[str, Any], input_size: int, by: s
     return Comparison(spec=spec, input_size=input_size, rows=tuple(found)).grouped(by)
 
 
-def compare(name: str | ResNetSpec, *, by: str = "layer", **overrides: Any) -> Comparison:
-    """Build a network in every framework and put its layers side by side.
+@overload
+def compare(name: str | ResNetSpec, *, by: str = "layer", **overrides: Any) -> Comparison: ...
 
-    `overrides` are fields of the spec, such as `input_size=64` or `num_classes=10`; `by` is "layer", "block"
-    or "stage". Raises `InputError` for bad input, also if a framework is not installed.
+
+@overload
+def compare(name: Any, other: Any, **options: Any) -> Pair: ...
+
+
+def compare(name: Any, other: Any = None, *, by: str = "layer", **overrides: Any) -> Comparison | Pair:
+    """Build a network in every framework and put its layers side by side; or put any two models side by side.
+
+    With one name, `overrides` are fields of the spec, such as `input_size=64` or `num_classes=10`; `by` is "layer",
+    "block" or "stage". With two models, each is a live one or named as `open_model` takes it, and `input_size` and
+    `in_channels` say what images they take. Raises `InputError` for bad input, also if a framework is not installed.
     """
+    if other is not None:
+        return compare_pair(*open_two(name, other), **overrides)
     spec = get_spec(name, **overrides)
     check_level(by)
     check_installed(*BACKENDS)

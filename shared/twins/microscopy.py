@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -25,6 +25,8 @@ from shared.networks.spec import ResNetSpec
 from shared.networks.table import activation_numbers, layer_table
 from shared.twins.diagnosis import TITLES, Array, Case, explain_input, explain_layer
 from shared.twins.difference import probe_spec, random_images, random_labels, relative
+from shared.twins.named import open_two
+from shared.twins.parting import Parting, find_parting
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -312,7 +314,26 @@ def _difference(sides: dict[str, Array]) -> float:
     return relative(keras, torch)
 
 
-def microscope(
+@overload
+def microscope(name: str | ResNetSpec, **options: Any) -> Microscope: ...
+
+
+@overload
+def microscope(name: Any, other: Any, **options: Any) -> Parting: ...
+
+
+def microscope(name: Any, other: Any = None, **options: Any) -> Microscope | Parting:
+    """Look at every layer of a network of the catalog in both frameworks, or of any two models.
+
+    With one name the options are those of `examine_twins`; with two models, live or named as `open_model` takes them,
+    those of `find_parting`. Raises `InputError` for bad input.
+    """
+    if other is not None:
+        return find_parting(*open_two(name, other), **options)
+    return examine_twins(name, **options)
+
+
+def examine_twins(
     name: str | ResNetSpec,
     *,
     dtype: str = "float64",

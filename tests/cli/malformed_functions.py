@@ -41,6 +41,7 @@ from shared.twins.comparison import compare, compare_models
 from shared.twins.evaluation import evaluate
 from shared.twins.faults import plant_fault
 from shared.twins.microscopy import examine, microscope
+from shared.twins.porting import port
 from shared.twins.prediction import predict
 from shared.twins.verification import verify
 from tests.cli.malformed import TINY
@@ -304,6 +305,9 @@ CASES: list[Case] = [
     ("compare", "a list", lambda g: compare([1]), "not by a list"),
     ("verify", "dtype", lambda g: list(verify(TINY, "float16")), "dtype is 'float16'"),
     ("verify", "a number", lambda g: list(verify(3, "float64")), "not by a int"),
+    ("port", "no model", lambda g: port([1], [2]), "no PyTorch or Keras model"),
+    ("microscope", "no model", lambda g: microscope([1], [2]), "no PyTorch or Keras model"),
+    ("compare", "size", lambda g: compare([1], [2], input_size=0), "input_size is 0"),
     ("microscope", "dtype", lambda g: microscope("resnet18", dtype="int8"), "dtype is 'int8'"),
     ("microscope", "seed", lambda g: microscope("resnet18", seed=-1), "seed is -1"),
     ("microscope", "size", lambda g: microscope("resnet50", input_size=16_384), "make input_size smaller"),

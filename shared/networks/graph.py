@@ -1,0 +1,151 @@
+"""Any network as a graph: its layers and operations, their settings, and who feeds whom, the same for every framework.
+
+`resnet_torch.graph.read_graph` and `resnet_tf.graph.read_graph` read a live model into a `Graph`. Kinds, settings and
+layouts of weights are those of the tables below whichever framework the model is of, so that two graphs can be laid
+beside each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+#: Kind -> its settings. Sizes and strides of the two axes of an image are pairs (height, width); padding is
+#: ((top, bottom), (left, right)). Sums and products with a constant have it as a number, or as its shape.
+#: "momentum" is the share that a new batch has in the running statistics, as PyTorch counts it (Keras: 1 - momentum).
+KINDS: dict[str, tuple[str, ...]] = {
+    "input": (),
+    # with weights
+    "conv": ("kernel_size", "stride", "padding", "dilation", "groups"),
+    "conv_transpose": ("kernel_size", "stride", "padding", "output_padding", "dilation", "groups"),
+    "dense": (),
+    "batch_norm": ("eps", "momentum", "training"),
+    "layer_norm": ("eps", "axes"),
+    "group_norm": ("eps", "groups"),
+    "rms_norm": ("eps", "axes"),
+    "prelu": (),
+    "embedding": (),
+    "attention": ("heads",),
+    "parameter": (),
+    # of one tensor
+    "relu": (),
+    "relu6": (),
+    "leaky_relu": ("slope",),
+    "elu": ("alpha",),
+    "selu": (),
+    "gelu": ("approximate",),
+    "silu": (),
+    "mish": (),
+    "sigmoid": (),
+    "hard_sigmoid": (),
+    "hard_swish": (),
+    "tanh": (),
+    "softplus": (),
+    "softmax": ("axis",),
+    "log_softmax": ("axis",),
+    "max_pool": ("kernel_size", "stride", "padding", "dilation"),
+    "avg_pool": ("kernel_size", "stride", "padding", "count_include_pad"),
+    "global_avg_pool": (),
+    "global_max_pool": (),
+    "mean": ("axes",),
+    "pad": ("padding", "value"),
+    "crop": ("padding",),
+    "upsample": ("scale", "mode", "align_corners"),
+    "scale": ("factor", "offset"),
+    "flatten": (),
+    "reshape": ("shape",),
+    "permute": ("axes",),
+    "cast": ("dtype",),
+    "identity": (),
+    "dropout": ("rate",),
+    # of several tensors
+    "add": ("constant",),
+    "subtract": ("constant",),
+    "multiply": ("constant",),
+    "divide": ("constant",),
+    "matmul": (),
+    "concat": ("axis",),
+    "attend": (),
+    # an operation for which there is no word here; its settings are whatever the framework says of it
+    "other": (),
+}
+#: Kind -> role of a weight -> its axes. A role that a node lacks (a bias, a scale) is not in `Node.weights`.
+ROLES: dict[str, dict[str, str]] = {
+    "conv": {"weight": "(out, in / groups, height, width)", "bias": "(out,)"},
+    "conv_transpose": {"weight": "(in, out / groups, height, width)", "bias": "(out,)"},
+    "dense": {"weight": "(out, in)", "bias": "(out,)"},
+    "batch_norm": {"weight": "(C,)", "bias": "(C,)", "running_mean": "(C,)", "running_var": "(C,)"},
+    "layer_norm": {"weight": "as the axes", "bias": "as the axes"},
+    "group_norm": {"weight": "(C,)", "bias": "(C,)"},
+    "rms_norm": {"weight": "as the axes"},
+    "prelu": {"weight": "(C,)"},
+    "embedding": {"weight": "(words, size)"},
+    "scale": {},
+    "parameter": {"value": "as it is"},
+}
+#: Weights that no gradient changes.
+BUFFERS = ("running_mean", "running_var")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weight:
+    """A weight of a node: the framework's name for it, its shape in the layout of `ROLES`, whether it is trained."""
+
+    key: str
+    shape: tuple[int, ...]
+    trained: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """One layer or operation.
+
+    `name` is the path of the layer or module, as the framework shows it; an operation that is written as a function is
+    called after the module in whose code it stands and what it does ("layer1.0.add"). `source` is what the framework
+    calls it ("Conv2d", "aten.add.Tensor"). `inputs` are the numbers of the nodes that feed it, in the order of its
+    arguments. `shape` is that of the output in the framework's own order of axes, batch included.
+    """
+
+    name: str
+    kind: str
+    source: str
+    inputs: tuple[int, ...] = ()
+    shape: tuple[int, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    weights: Mapping[str, Weight] = field(default_factory=dict)
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers a gradient changes, a weight that is shared counted each time."""
+        return sum(_size(weight) for role, weight in self.weights.items() if role not in BUFFERS)
+
+    @property
+    def buffers(self) -> int:
+        """How many numbers of its running statistics."""
+        return sum(_size(weight) for role, weight in self.weights.items() if role in BUFFERS)
+
+
+def _size(weight: Weight) -> int:
+    size = 1
+    for length in weight.shape:
+        size *= length
+    return size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graph:
+    """A network in the order of its dataflow: a node's inputs come before it.
+
+    `outputs` names what the network returns: "" for its one output, else the key of a dictionary or the place in a
+    tuple. `layout` is the order of the axes of an image: "channels_first" or "channels_last". `live` holds, for each
+    node, what the framework needs in order to run it or to reach its weights.
+    """
+
+    title: str
+    framework: str
+    layout: str
+    nodes: tuple[Node, ...]
+    outputs: Mapping[str, int]
+    live: tuple[Any, ...] = ()
+    notes: tuple[str, ...] = ()
