@@ -142,7 +142,6 @@ class _Scores:
     """How much a pair of nodes is worth, minus infinity for two that are never partners."""
 
     def __init__(self, first: Simplified, second: Simplified) -> None:
-        self.first, self.second = first, second
         hashes = _ancestors(first), _ancestors(second)
         codes: dict[object, int] = {}
 

@@ -74,6 +74,12 @@ def narrow_cells(row: PairRow) -> list[str]:
     return [name_text(row.left), name_text(row.right), shape, "≠".join(counts), TICK if row.equal else CROSS]
 
 
+def parameters_of(rows: Sequence[PairRow]) -> tuple[int, int]:
+    """Return how many parameters the two models have in these lines."""
+    first = sum(row.left.node.parameters for row in rows if row.left)
+    return first, sum(row.right.node.parameters for row in rows if row.right)
+
+
 def block_of(row: PairRow) -> str:
     """Return the block that a line belongs to, by the path of its name; empty where there is no hierarchy."""
     parts = row.name.replace("/", ".").split(".")
@@ -155,10 +161,7 @@ class PairViews:
         return table
 
     def _subtotal(self, name: str, rows: Sequence[PairRow], wide: bool) -> list[str]:
-        first, second = (
-            sum(side.node.parameters for side in sides if side)
-            for sides in ([row.left for row in rows], [row.right for row in rows])
-        )
+        first, second = parameters_of(rows)
         mark = TICK if all(row.equal for row in rows) else CROSS
         if wide:
             return [name, "block", "", f"{first:,}", "", f"{second:,}", mark, ""]
@@ -273,10 +276,7 @@ def _block(name: str, rows: list[PairRow]) -> str:
     if not name:
         return inside
     equal = all(row.equal for row in rows)
-    first, second = (
-        sum(side.node.parameters for side in sides if side)
-        for sides in ([row.left for row in rows], [row.right for row in rows])
-    )
+    first, second = parameters_of(rows)
     count = f"{first:,}" if first == second else f"{first:,} ≠ {second:,}"
     head = _summary(equal, name, f"{len(rows)} layers and operations", count)
     return f"<details{_state(equal)}>{head}\n{inside}\n</details>"

@@ -35,8 +35,8 @@ from shared.twins.pair import (
     usual_image,
 )
 from shared.twins.pair_views import difference_text
-from shared.twins.porting import Saved, carry
-from shared.twins.simplify import NOTHING, Simplified
+from shared.twins.porting import Saved, carry, error_of
+from shared.twins.simplify import NOTHING, Simplified, flattened_as
 
 Array = NDArray[Any]
 #: An error above this many times what float32 costs in the same layer, and above this at all, is a mistake.
@@ -211,22 +211,14 @@ def _judge(
     except (InputError, KeyError):
         error = float("inf")
     else:
-        error = _error(found, expected)
+        error = error_of(found, expected)
     return Judged(
         name=mine.node.name,
         other=theirs.node.name,
         kind=mine.node.kind,
         error=error,
-        noise=_error(own, reference[last]),
+        noise=error_of(own, reference[last]),
     )
-
-
-def _error(found: Array, expected: Array) -> float:
-    """Return the largest difference, relative to the root mean square of what is expected."""
-    if found.shape != expected.shape:
-        return float("inf")
-    size = float(np.sqrt(np.mean(np.square(expected, dtype=np.float64)))) or 1.0
-    return float(np.abs(found.astype(np.float64) - expected).max(initial=0.0)) / size
 
 
 def _as_there(value: Array, alignment: Alignment, left: int, right: int) -> Array:
@@ -238,11 +230,7 @@ def _as_there(value: Array, alignment: Alignment, left: int, right: int) -> Arra
         if value.ndim == 4:
             value = value.transpose((0, 2, 3, 1) if to_last else (0, 3, 1, 2))
         elif node.kind == "flatten":
-            channels, height, width = first.nodes[first.nodes[left].inputs[0]].shape
-            if to_last:
-                value = value.reshape(-1, channels, height, width).transpose(0, 2, 3, 1).reshape(value.shape)
-            else:
-                value = value.reshape(-1, height, width, channels).transpose(0, 3, 1, 2).reshape(value.shape)
+            value = flattened_as(value, first.nodes[first.nodes[left].inputs[0]].shape, second.graph.layout)
     wanted = (len(value), *node.shape[1:])
     return value.reshape(wanted) if value.size == int(np.prod(wanted)) else value
 

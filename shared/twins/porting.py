@@ -20,7 +20,7 @@ from shared.base.words import CROSS, TICK
 from shared.networks.graph import Graph, Node
 from shared.twins.alignment import Alignment
 from shared.twins.pair import Pair, as_images, compare_graphs, in_layout, see, usual_image
-from shared.twins.simplify import Simplified
+from shared.twins.simplify import Simplified, flattened_as
 
 Arrays = Mapping[str, NDArray[Any]]
 #: Largest difference of the outputs, relative to their root mean square, of two float32 models with equal weights.
@@ -171,13 +171,7 @@ def _as_flattened(arrays: Arrays, alignment: Alignment, left: int, right: int) -
     layouts = alignment.first.graph.layout, alignment.second.graph.layout
     if None in shapes or layouts[0] == layouts[1]:
         return found
-    channels, height, width = shapes[0] or (1, 1, 1)
-    weight = found["weight"]
-    if layouts[0] == "channels_first":
-        order = weight.reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
-    else:
-        order = weight.reshape(-1, height, width, channels).transpose(0, 3, 1, 2)
-    found["weight"] = order.reshape(weight.shape)
+    found["weight"] = flattened_as(found["weight"], shapes[0] or (1, 1, 1), layouts[1])
     return found
 
 
@@ -253,8 +247,13 @@ def _largest_difference(first: Sequence[NDArray[Any]], second: Sequence[NDArray[
     for mine, theirs in zip(first, second, strict=True):
         if mine.shape != theirs.shape and mine.ndim == 4:
             theirs = theirs.transpose(0, 3, 1, 2)
-        if mine.shape != theirs.shape:
-            return float("inf")
-        size = float(np.sqrt(np.mean(np.square(mine, dtype=np.float64)))) or 1.0
-        worst = max(worst, float(np.abs(mine.astype(np.float64) - theirs).max()) / size)
+        worst = max(worst, error_of(theirs, mine))
     return worst
+
+
+def error_of(found: NDArray[Any], expected: NDArray[Any]) -> float:
+    """Return the largest difference, relative to the root mean square of what is expected."""
+    if found.shape != expected.shape:
+        return float("inf")
+    size = float(np.sqrt(np.mean(np.square(expected, dtype=np.float64)))) or 1.0
+    return float(np.abs(found.astype(np.float64) - expected).max(initial=0.0)) / size

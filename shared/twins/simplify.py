@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
+from numpy.typing import NDArray
+
 from shared.networks.graph import Graph, Node
 
 #: What does nothing in inference.
@@ -69,6 +71,17 @@ def image_shape(node: Node, layout: str) -> tuple[int, ...]:
     if len(shape) == 3 and layout == CHANNELS_LAST:
         return (shape[2], shape[0], shape[1])
     return shape
+
+
+def flattened_as(array: NDArray[Any], shape: tuple[int, ...], layout: str) -> NDArray[Any]:
+    """Return rows of flattened images in the order in which `layout` flattens them; they are in the other one's.
+
+    `shape` is that of an image: (channels, height, width).
+    """
+    channels, height, width = shape
+    if layout == CHANNELS_LAST:
+        return array.reshape(-1, channels, height, width).transpose(0, 2, 3, 1).reshape(array.shape)
+    return array.reshape(-1, height, width, channels).transpose(0, 3, 1, 2).reshape(array.shape)
 
 
 class _Work:
