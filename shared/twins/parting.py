@@ -163,6 +163,7 @@ def _judge_all(pair: Pair, images: Array) -> list[Judged]:
     sides = _Side(pair.first), _Side(pair.second)
     partner = alignment.partner
     reference: dict[int, Array] = {}
+    rounded: dict[int, Array] = {}
     lent: dict[int, Array] = {}
     uses = Counter(source for simple in first.nodes for source in simple.inputs)
     uses_there = Counter(source for simple in second.nodes for source in simple.inputs)
@@ -173,39 +174,38 @@ def _judge_all(pair: Pair, images: Array) -> list[Judged]:
             value = in_layout(images, pair.first.framework).astype(np.float64)
         else:
             value = sides[0].compute(last, reference, "float64")
-        reference[last] = value
+        reference[last], rounded[last] = value, value.astype(np.float32)
         if (right := partner.get(left)) is not None:
             there = second.nodes[right].members[-1]
             expected = _as_there(value, alignment, left, right)
             if simple.node.kind != "input":
-                layers.append(_judge(sides, alignment, left, right, reference, lent, expected))
+                layers.append(_judge(sides, alignment, (left, right), value, rounded, lent, expected))
             lent[there] = expected.astype(np.float32)
-        _let_go(first, simple.inputs, uses, reference)
+        _let_go(first, simple.inputs, uses, reference, rounded)
         if right is not None:
             _let_go(second, second.nodes[right].inputs, uses_there, lent)
     return layers
 
 
-def _let_go(graph: Simplified, inputs: Sequence[int], uses: Counter[int], values: dict[int, Array]) -> None:
+def _let_go(graph: Simplified, inputs: Sequence[int], uses: Counter[int], *values: dict[int, Array]) -> None:
     uses.subtract(inputs)
     for source in inputs:
         if uses[source] <= 0:
-            values.pop(graph.nodes[source].members[-1], None)
+            for each in values:
+                each.pop(graph.nodes[source].members[-1], None)
 
 
 def _judge(
     sides: tuple[_Side, _Side],
     alignment: Alignment,
-    left: int,
-    right: int,
-    reference: Mapping[int, Array],
+    numbers: tuple[int, int],
+    value: Array,
+    rounded: Mapping[int, Array],
     lent: Mapping[int, Array],
     expected: Array,
 ) -> Judged:
-    mine, theirs = alignment.first.nodes[left], alignment.second.nodes[right]
-    last = mine.members[-1]
-    rounded = {number: value.astype(np.float32) for number, value in reference.items() if number != last}
-    own = sides[0].compute(last, rounded, "float32")
+    mine, theirs = alignment.first.nodes[numbers[0]], alignment.second.nodes[numbers[1]]
+    own = sides[0].compute(mine.members[-1], rounded, "float32")
     try:
         found = sides[1].compute(theirs.members[-1], lent, "float32")
     except (InputError, KeyError):
@@ -217,7 +217,7 @@ def _judge(
         other=theirs.node.name,
         kind=mine.node.kind,
         error=error,
-        noise=error_of(own, reference[last]),
+        noise=error_of(own, value),
     )
 
 
