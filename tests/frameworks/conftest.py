@@ -9,10 +9,13 @@ import pytest
 from tests.conftest import backend
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def reader() -> ModuleType:
-    """`resnet_tf.graph`; where Keras runs."""
+    """`resnet_tf.graph`, where Keras runs; Keras counts its names from the start, as in a process of its own."""
     backend("tf")
+    import keras
+
     import resnet_tf.graph
 
+    keras.utils.clear_session()
     return resnet_tf.graph

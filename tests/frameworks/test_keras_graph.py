@@ -285,7 +285,7 @@ def test_norms_pools_and_layouts(reader):
     x = L.RMSNormalization(name="rms")(x)
     x = L.BatchNormalization(scale=False, name="bare")(x)
     x = L.LayerNormalization(center=False, axis=(1, -1), name="layer")(x)
-    x = L.AveragePooling2D(3, 2, "same", name="mean")(x)
+    x = L.AveragePooling2D(3, 2, "same", name="average")(x)
     x = L.AveragePooling2D(2, 1, name="mean2")(L.ZeroPadding2D(((0, 1), (2, 0)), name="zero")(x))
     x = ops.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-1.5)
     x = L.Permute((3, 1, 2), name="permute")(x)
@@ -297,7 +297,7 @@ def test_norms_pools_and_layouts(reader):
     assert set(named(graph, "bare").weights) == {"bias", "running_mean", "running_var"}
     assert set(named(graph, "layer").weights) == {"weight"}
     assert named(graph, "layer").settings["axes"] == (1, 3)
-    assert named(graph, "mean").settings["count_include_pad"] is False
+    assert named(graph, "average").settings["count_include_pad"] is False
     assert named(graph, "pad").settings == {"padding": ((1, 1), (1, 1)), "value": -1.5}
     assert named(graph, "permute").settings == {"axes": (0, 3, 1, 2)}
     assert named(graph, "get_item").settings == {"padding": ((0, 0), (1, 1))}
