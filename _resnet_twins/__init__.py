@@ -1,6 +1,8 @@
 """The way in: notices where a file of the user's hides this package, and starts the command.
 
 It stands outside of `shared`, and imports nothing of it, because `shared` is the name that such a file usually has.
+
+PYTEST_DONT_REWRITE: without this word pytest, started where the package is imported already, warns of it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Residual networks in Keras, built from the table in `shared`. The twin package is `resnet_torch`."""
+"""Residual networks in Keras, built from the table in `shared`. The twin package is `resnet_torch`.
+
+PYTEST_DONT_REWRITE: without this word pytest, started where the package is imported already, warns of it.
+"""
 
 from _resnet_twins import check_names
 

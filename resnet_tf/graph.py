@@ -157,6 +157,7 @@ def _node(name: str, call: Call, reading: Reading, inputs: Sequence[int]) -> Nod
         shape=call.shape,
         settings=reading.settings,
         weights=weights,
+        dtype=call.dtype,
     )
 
 
@@ -216,25 +217,63 @@ def set_arrays(graph: Graph, number: int, arrays: Mapping[str, np.ndarray]) -> N
         views[role].write(np.asarray(array))
 
 
-def run_node(graph: Graph, number: int, inputs: Sequence[np.ndarray], dtype: str = "float32") -> np.ndarray:
+def run_node(graph: Graph, number: int, inputs: Sequence[np.ndarray], dtype: str | None = None) -> np.ndarray:
     """Compute one node on other inputs, with the weights that the model has now, in inference mode.
 
-    In "float32" the live layer or operation itself computes; in "float64" the formula of its kind, from the node's
-    settings and weights. Raises `InputError` for inputs that it does not take, and where there is no such formula.
+    In "float64" the formula of its kind computes, from the node's settings and weights; otherwise the live layer or
+    operation itself does, in the numbers that the model has. Raises `InputError` for inputs that it does not take,
+    and where there is no such formula.
     """
     live, node = _live(graph, number), graph.nodes[number]
+    arrays = _arrays(node, inputs)
+    if dtype not in (None, "float32", "float64"):
+        raise InputError(f"dtype is {quoted(dtype)}; allowed are float32 and float64")
+    if node.kind == "input":
+        return np.array(arrays[0])
+    with _computing(node, arrays):
+        if dtype == "float64":
+            return compute(node, live.call, {role: view.read() for role, view in live.views.items()}, arrays)
+        return np.array(keras.ops.convert_to_numpy(_run_live(live.call, _tensors(live.call, arrays))))
+
+
+def pull_back(graph: Graph, number: int, inputs: Sequence[np.ndarray], upstream: np.ndarray) -> list[np.ndarray]:
+    """Return the gradients by each input of a node, for the gradient `upstream` by its output.
+
+    Of whole numbers, and of what is cut off, it is zero. Raises `InputError` for inputs that it does not take, and on
+    another backend of Keras than TensorFlow.
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise InputError("gradients are taken on Keras' TensorFlow backend only")
+    import tensorflow as tf
+
+    live, node = _live(graph, number), graph.nodes[number]
+    arrays = _arrays(node, inputs)
+    with _computing(node, arrays):
+        tensors = _tensors(live.call, arrays)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch([each for each in tensors if each.dtype.is_floating])
+            output = _run_live(live.call, tensors)
+        if np.shape(upstream) != tuple(output.shape):
+            text = f"its output is of shape {tuple(output.shape)}, a gradient by it of {np.shape(upstream)}"
+            raise InputError(f"{printable(node.name)}: {text}")
+        found = tape.gradient(output, tensors, output_gradients=tf.cast(upstream, output.dtype))
+        return [
+            np.zeros(each.shape, np.float32) if gradient is None else np.array(tf.convert_to_tensor(gradient))
+            for each, gradient in zip(tensors, found, strict=True)
+        ]
+
+
+def _arrays(node: Node, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
     wanted = max(len(node.inputs), int(node.kind == "input"))
     if len(inputs) != wanted:
         raise InputError(f"{printable(node.name)} takes {wanted} inputs, not {len(inputs)}")
-    if dtype not in ("float32", "float64"):
-        raise InputError(f"dtype is {quoted(dtype)}; allowed are float32 and float64")
-    arrays = [np.asarray(each) for each in inputs]
-    if node.kind == "input":
-        return np.array(arrays[0])
+    return [np.asarray(each) for each in inputs]
+
+
+@contextmanager
+def _computing(node: Node, arrays: Sequence[np.ndarray]) -> Iterator[None]:
     try:
-        if dtype == "float64":
-            return compute(node, live.call, {role: view.read() for role, view in live.views.items()}, arrays)
-        return _run_live(live.call, arrays)
+        yield
     except InputError:
         raise
     except Exception as error:
@@ -242,13 +281,13 @@ def run_node(graph: Graph, number: int, inputs: Sequence[np.ndarray], dtype: str
         raise InputError(f"{printable(node.name)} cannot be computed on {shapes}: {reason(error)}") from None
 
 
-def _run_live(call: Call, arrays: Sequence[np.ndarray]) -> np.ndarray:
-    moving = isinstance(call.target, Layer) and call.kwargs.get("training")
-    tensors = [
-        keras.ops.convert_to_tensor(np.ascontiguousarray(each), dtype)
-        for each, dtype in zip(arrays, call.dtypes, strict=True)
-    ]
-    if not moving:
-        return np.array(keras.ops.convert_to_numpy(call.run(tensors)))
+def _tensors(call: Call, arrays: Sequence[np.ndarray]) -> list[Any]:
+    pairs = zip(arrays, call.dtypes, strict=True)
+    return [keras.ops.convert_to_tensor(np.ascontiguousarray(each), dtype) for each, dtype in pairs]
+
+
+def _run_live(call: Call, tensors: Sequence[Any]) -> Any:
+    if not (isinstance(call.target, Layer) and call.kwargs.get("training")):
+        return call.run(tensors)
     with _statistics_kept(call.target):
-        return np.array(keras.ops.convert_to_numpy(call.run(tensors)))
+        return call.run(tensors)

@@ -38,8 +38,9 @@ class Call:
     """One call of a layer, an operation or a function, with what is needed to repeat it.
 
     `part` says what of a layer it is: "" for all of it, "unseen" for all of one whose inside is not known, "linear" for
-    all but the activation, or a part of a separable convolution. `pick` is the place of this output where there are
-    several. `shapes` and `dtypes` are of the inputs.
+    all but the activation, or a part of a separable convolution; of a variable "parameter" or "broadcast". `pick` is
+    the place of this output where there are several. `shapes` and `dtypes` are of the inputs, `shape` and `dtype` of
+    the output.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Call:
     shapes: tuple[tuple[int, ...], ...] = ()
     dtypes: tuple[str, ...] = ()
     shape: tuple[int, ...] = ()
+    dtype: str = ""
     pick: int | None = None
 
     def run(self, tensors: Sequence[Any]) -> Any:
@@ -164,5 +166,6 @@ PARTS: dict[str, Callable[..., Any]] = {
     "depthwise": _run_depthwise,
     "pointwise": _run_pointwise,
     "parameter": _run_parameter,
+    "broadcast": lambda target, tensor, shape: keras.ops.broadcast_to(tensor, shape),
     "constant": lambda target, value: value,
 }

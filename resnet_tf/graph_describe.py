@@ -22,6 +22,8 @@ def describe(call: Call) -> Reading:
     """Return what is to be said of a call; for one without a word here: "other" and what the framework says of it."""
     if call.part in ("parameter", "constant"):
         return _parameter(call)
+    if call.part == "broadcast":
+        return Reading("broadcast")
     reader = None if call.part == "unseen" else _reader(call)
     reading = reader(call) if reader else None
     if reading is None or any(not isinstance(view.variable, keras.Variable) for view in reading.views.values()):
@@ -47,6 +49,8 @@ def source_of(call: Call) -> str:
     """Return what the framework calls it."""
     if call.part in ("parameter", "constant"):
         return "Variable" if call.part == "parameter" else "constant"
+    if call.part == "broadcast":
+        return "ops.BroadcastTo"
     if call.target is None:
         return "Input"
     if isinstance(call.target, Layer):

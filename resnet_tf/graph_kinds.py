@@ -23,8 +23,9 @@ class View:
     shape: tuple[int, ...]
 
     def read(self) -> np.ndarray:
-        """Return a copy of the numbers."""
+        """Return a copy of the numbers; NumPy has none that are as coarse as bfloat16."""
         array = np.asarray(keras.ops.convert_to_numpy(keras.ops.copy(self.variable)))
+        array = array.astype(np.float32) if array.dtype.name == "bfloat16" else array
         return np.array(array.transpose(self.axes).reshape(self.shape))
 
     def write(self, array: np.ndarray) -> None:

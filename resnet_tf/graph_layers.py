@@ -144,7 +144,12 @@ def _prelu(call: Call) -> Reading:
 
 
 def _embedding(call: Call) -> Reading:
+    """Read a table; all of its rows in their order are a parameter."""
     layer = call.target
+    if not call.inputs:
+        places = np.asarray(keras.ops.convert_to_numpy(call.args[0])).ravel()
+        if np.array_equal(places, np.arange(layer.embeddings.shape[0])):
+            return Reading("parameter", {}, present(value=layer.embeddings))
     return Reading("embedding", {}, present(weight=layer.embeddings))
 
 
@@ -159,13 +164,16 @@ def _attention(call: Call) -> Reading:
     *inner, size = layer.output_dense.kernel.shape
     views["out_weight"] = plain(layer.output_dense.kernel, (2, 0, 1), (size, inner[0] * inner[1]))
     views["out_bias"] = layer.output_dense.bias
-    return Reading("attention", {"heads": layer.num_heads}, present(**views))
+    causal = bool(call.kwargs.get("use_causal_mask"))
+    return Reading("attention", {"heads": layer.num_heads, "causal": causal}, present(**views))
 
 
 def _attention_or_other(call: Call) -> Reading | None:
     layer = call.target
     simple = all(len(each.kernel.shape) == 3 for each in (layer.query_dense, layer.key_dense, layer.value_dense))
-    options = [value for name, value in call.kwargs.items() if name not in ("query", "value", "key")]
+    known = ("query", "value", "key", "use_causal_mask")
+    options = [value for name, value in call.kwargs.items() if name not in known]
+    simple = simple and len(call.shape) == 3
     masked = any(value is not None and value is not False for value in options)
     gated = getattr(layer, "_use_gate", False)
     return _attention(call) if simple and not masked and not gated and call.pick is None else None

@@ -25,6 +25,7 @@ from resnet_tf.graph_kinds import (
     relu_like,
     reshaped,
 )
+from shared.networks.graph import is_matmul, plain_equation
 
 
 def always(kind: str, **settings: Any) -> Callable[[Call], Reading]:
@@ -105,14 +106,15 @@ def _moved(call: Call) -> Reading:
 
 def padded(call: Call, width: Any, value: Any, mode: str) -> Reading | None:
     """Read padding of the image's axes, or of all axes."""
-    if mode.lower() != "constant":
+    if mode.lower() not in ("constant", "reflect", "symmetric"):
         return None
     width = tuple((int(before), int(behind)) for before, behind in np.asarray(width).tolist())
     first = keras.config.image_data_format() == "channels_first"
     outside, inside = (width[:2], width[2:]) if first else ((width[0], width[-1]), width[1:-1])
     only_image = len(width) in (3, 4) and all(each == (0, 0) for each in outside)
     number = float(0.0 if value is None else np.asarray(value))
-    return Reading("pad", {"padding": inside if only_image else width, "value": number})
+    found = number if mode.lower() == "constant" else mode.lower()
+    return Reading("pad", {"padding": inside if only_image else width, "value": found})
 
 
 def _pad(call: Call) -> Reading | None:
@@ -126,6 +128,21 @@ def _pool(read: Callable[..., Reading]) -> Callable[[Call], Reading]:
         return read(call, operation.pool_size, operation.strides, operation.padding, operation.data_format)
 
     return describe_pool
+
+
+def _windows(call: Call) -> Reading | None:
+    """Read the windows of an image, if they lie side by side and all of it is in one."""
+    operation = call.target
+    size = operation.size if isinstance(operation.size, tuple) else (operation.size, operation.size)
+    strides = operation.strides or size
+    strides = strides if isinstance(strides, tuple) else (strides, strides)
+    first = (operation.data_format or keras.config.image_data_format()) == "channels_first"
+    plain_windows = (
+        len(call.shapes[0]) == 4 and strides == size and operation.dilation_rate in (1, (1, 1)) and not first
+    )
+    if not plain_windows or any(length % each for length, each in zip(call.shapes[0][1:3], size, strict=True)):
+        return None
+    return Reading("windows", {"size": size})
 
 
 def _resize(call: Call) -> Reading | None:
@@ -169,18 +186,74 @@ def matmul(call: Call) -> Reading | None:
 def _part(call: Call) -> Reading | None:
     """Read a part of a tensor: of an image's height or width it is a crop; all numbers of it are only laid out anew."""
     before, key = call.shapes[0], call.args[1]
+    keys = key if isinstance(key, tuple) else (key,)
+    if np.prod(before) == np.prod(call.shape):
+        return None if any(map(_reorders, keys)) else reshaped(call)
+    ranges = _ranges(keys, before)
+    if ranges is None:
+        return None
+    if len(before) >= 4 and len(call.shape) == len(before) and all(each.step == 1 for each in ranges):
+        parts = [(part.start, size - part.stop) for part, size in zip(ranges, before, strict=True)]
+        if not any(parts[0] + parts[-1]):
+            return Reading("crop", {"padding": tuple(parts[1:-1])})
+    cut = [axis for axis, (each, size) in enumerate(zip(ranges, before, strict=True)) if each != range(size)]
+    return _part_of(cut[0], ranges[cut[0]]) if len(cut) == 1 and ranges[cut[0]].step > 0 else None
+
+
+def _reorders(key: Any) -> bool:
+    """Return whether a key takes the numbers along its axis in another order."""
+    if isinstance(key, slice):
+        return key.step not in (None, 1)
+    return key is not None and not isinstance(key, (int, type(...)))
+
+
+def _ranges(keys: tuple[Any, ...], sizes: tuple[int, ...]) -> list[range] | None:
+    """Return what is taken of each axis; None for what is more than slices and places."""
+    if Ellipsis in [each for each in keys if each is Ellipsis]:
+        place = next(place for place, each in enumerate(keys) if each is Ellipsis)
+        keys = (*keys[:place], *[slice(None)] * (len(sizes) - len(keys) + 1), *keys[place + 1 :])
+    whole = (*keys, *[slice(None)] * (len(sizes) - len(keys)))
+    if len(whole) != len(sizes):
+        return None
+    found = []
+    for each, size in zip(whole, sizes, strict=True):
+        if isinstance(each, (int, np.integer)) and not isinstance(each, bool):
+            found.append(range(each % size, each % size + 1))
+        elif isinstance(each, slice) and all(isinstance(end, (int, type(None))) for end in _ends(each)):
+            found.append(range(*each.indices(size)))
+        else:
+            return None
+    return found
+
+
+def _ends(part: slice) -> tuple[Any, Any, Any]:
+    return part.start, part.stop, part.step
+
+
+def _part_of(axis: int, taken: range) -> Reading:
+    return Reading("part", {"axis": axis, "start": taken[0], "stop": taken[-1] + 1, "step": taken.step})
+
+
+def split(call: Call, axis: int, sections: Any) -> Reading | None:
+    """Read one of the parts into which a tensor is cut, as many as are said or at the places that are said."""
+    axis, place = axis % len(call.shapes[0]), call.pick or 0
+    start = place * call.shape[axis] if isinstance(sections, int) else int((0, *sections)[place])
+    return _part_of(axis, range(start, start + call.shape[axis]))
+
+
+def unstacked(call: Call, axis: int) -> Reading:
+    """Read one of the places of an axis."""
+    place = call.pick or 0
+    return _part_of(axis % len(call.shapes[0]), range(place, place + 1))
+
+
+def broadcast(call: Call) -> Reading | None:
+    """Read the same numbers again, where an axis was of length one."""
+    before = (1,) * (len(call.shape) - len(call.shapes[0])) + tuple(call.shapes[0])
+    fits = all(one in (1, size) for one, size in zip(before, call.shape, strict=True))
     if np.prod(before) == np.prod(call.shape):
         return reshaped(call)
-    keys = key if isinstance(key, tuple) else (key,)
-    if len(before) < 4 or not all(isinstance(each, slice) and each.step in (None, 1) for each in keys):
-        return None
-    parts = [(part.start, size - part.stop) for part, size in zip(_ranges(keys, before), before, strict=True)]
-    return Reading("crop", {"padding": tuple(parts[1:-1])}) if not any(parts[0] + parts[-1]) else None
-
-
-def _ranges(keys: tuple[slice, ...], sizes: tuple[int, ...]) -> list[range]:
-    whole = (*keys, *[slice(None)] * (len(sizes) - len(keys)))
-    return [range(*each.indices(size)) for each, size in zip(whole, sizes, strict=True)]
+    return Reading("broadcast") if fits else None
 
 
 #: Operations of Keras by the name of their class -> what reads them.
@@ -206,6 +279,9 @@ OPERATIONS: dict[str, Callable[[Call], Reading | None]] = {
     "Conv": lambda call: _conv(call, kernel_view),
     "DepthwiseConv": lambda call: _conv(call, depthwise_view),
     "GetItem": _part,
+    "Split": lambda call: split(call, call.target.axis, call.target.indices_or_sections),
+    "Unstack": lambda call: unstacked(call, call.target.axis),
+    **dict.fromkeys(("BroadcastTo", "Tile"), broadcast),
     "MaxPool": _pool(max_pool),
     "AveragePool": _pool(avg_pool),
     "Mean": lambda call: reduced(call.target.axis, call, "avg"),
@@ -213,6 +289,7 @@ OPERATIONS: dict[str, Callable[[Call], Reading | None]] = {
     "Amax": lambda call: reduced(call.target.axis, call, "max"),
     "Pad": _pad,
     "Resize": _resize,
+    "ExtractPatches": _windows,
     "Reshape": reshaped,
     "Ravel": reshaped,
     "Squeeze": reshaped,
@@ -230,33 +307,25 @@ OPERATIONS: dict[str, Callable[[Call], Reading | None]] = {
     "Divide": joining("divide"),
     "TrueDivide": joining("divide"),
     "Matmul": matmul,
-    "Einsum": lambda call: Reading("matmul") if _is_matmul(call) else None,
+    "Einsum": lambda call: _einsum(call),
     "Concatenate": lambda call: joined(call.target.axis, call),
-    "DotProductAttention": lambda call: Reading("attend") if _is_plain_attention(call) else None,
+    "DotProductAttention": lambda call: _attend(call),
 }
 
 
-def _is_matmul(call: Call) -> bool:
-    """Return whether an einsum does what `matmul` does, its operands in this order."""
-    left, _, outputs = call.target.subscripts.replace(" ", "").partition("->")
-    operands = left.split(",")
-    if len(call.inputs) != 2 or len(operands) != 2 or not all(len(each) >= 2 for each in operands):
-        return False
-    (first, second), batch = operands, operands[0][:-2]
-    joined = first[-1]
-    wanted = batch + first[-2] + second[-1]
-    return (
-        second[:-2] == batch
-        and second[-2] == joined
-        and outputs == wanted
-        and len(set(wanted + joined)) == len(wanted + joined)
-    )
+def _einsum(call: Call) -> Reading | None:
+    equation = plain_equation(call.target.subscripts)
+    if equation is None or len(call.inputs) != 2:
+        return None
+    return Reading("matmul") if is_matmul(equation) else Reading("einsum", {"equation": equation})
 
 
-def _is_plain_attention(call: Call) -> bool:
+def _attend(call: Call) -> Reading | None:
     options = {**dict(enumerate(call.args[3:])), **call.kwargs}
     tensors = {"query", "key", "value", "flash_attention", "scale"}
     extra = [value for key, value in options.items() if key not in tensors and value not in (None, False)]
-    head = call.shapes[0][-1] ** -0.5
-    scaled = options.get("scale") is None or bool(np.isclose(float(options["scale"]), head))
-    return len(call.inputs) == 3 and not extra and scaled and not call.target.is_causal
+    if len(call.inputs) != 3 or extra or call.shapes[0][2] != call.shapes[1][2]:
+        return None
+    scale = options.get("scale")
+    scale = call.shapes[0][-1] ** -0.5 if scale is None else float(scale)
+    return Reading("attend", {"scale": scale, "causal": bool(call.target.is_causal), "axis": 1})

@@ -78,7 +78,7 @@ class Tape:
         self.stack: list[Layer] = []  # whose `call` runs, from the outside
         self.results: list[Any] = []  # what these returned, as they returned it
         self.lengths: dict[int, tuple[Layer, int, int]] = {}  # of the lists that Keras appends to
-        self.parameters: dict[int, Traced] = {}
+        self.parameters: dict[tuple[int, tuple[int, ...]], Traced] = {}  # by variable and shape
         self.shown: set[int] = set()  # variables that stand in a call
         self.paused = False  # while a layer is computed, of which nothing is recorded
         self.failure = ""
@@ -99,7 +99,8 @@ class Tape:
 
     def append(self, call: Call, value: Any) -> Traced:
         """Write a call down; return its output."""
-        self.calls.append(replace(call, shape=tuple(value.shape)))
+        dtype = keras.backend.standardize_dtype(value.dtype)
+        self.calls.append(replace(call, shape=tuple(value.shape), dtype=dtype))
         return Traced(value, len(self.calls) - 1, self)
 
     def record(self, name: str, target: Any, args: Any, kwargs: Any, part: str = "") -> Any:
@@ -165,11 +166,17 @@ class Tape:
     def parameter(self, variable: keras.Variable, value: Any) -> Traced:
         """Return the node of a variable that is used outside of any layer of Keras' own."""
         self.shown.add(id(variable))
-        known, shape = self.parameters.get(id(variable)), tuple(value.shape)
-        if known is None or known.shape != shape:
-            call = Call(name=self.path(variable.name), target=variable, part="parameter", args=(shape,))
-            known = self.parameters[id(variable)] = self.append(call, value)
-        return known
+        shape, name = tuple(value.shape), self.path(variable.name)
+        key = (id(variable), shape)
+        if key not in self.parameters:
+            if int(np.prod(shape)) == int(np.prod(variable.shape)):
+                call = Call(name=name, target=variable, part="parameter", args=(shape,))
+            else:
+                own = self.parameter(variable, variable.value)
+                call = Call(name=f"{name}/broadcast", target=variable, part="broadcast", args=(Slot(0), shape))
+                call = replace(call, inputs=(own.number,), shapes=(own.shape,), dtypes=(own.dtype,))
+            self.parameters[key] = self.append(call, value)
+        return self.parameters[key]
 
     def find_parameter(self, value: Any) -> Traced | None:
         """Return the variable of the layers around whose numbers these are, repeated or laid out anew."""

@@ -1,4 +1,7 @@
-"""Residual networks in PyTorch, built from the table in `shared`. The twin package is `resnet_tf`."""
+"""Residual networks in PyTorch, built from the table in `shared`. The twin package is `resnet_tf`.
+
+PYTEST_DONT_REWRITE: without this word pytest, started where the package is imported already, warns of it.
+"""
 
 from _resnet_twins import check_names
 

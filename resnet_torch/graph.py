@@ -55,25 +55,72 @@ def set_arrays(graph: Graph, number: int, arrays: Mapping[str, np.ndarray]) -> N
             places[role].tensor.copy_(tensor)
 
 
-def run_node(graph: Graph, number: int, inputs: Sequence[np.ndarray], dtype: str = "float32") -> np.ndarray:
+def run_node(graph: Graph, number: int, inputs: Sequence[np.ndarray], dtype: str | None = None) -> np.ndarray:
     """Return what one node makes of these inputs, in eval mode, with the model's weights as they are now.
 
-    Inputs, weights and constants are cast to `dtype`, whole numbers stay. Raises `InputError` if they do not fit.
+    With "float32" or "float64" inputs, weights and constants are cast to it, whole numbers stay; without `dtype` the
+    node computes in the numbers that the model has. Raises `InputError` if the inputs do not fit.
     """
-    check_dtype(dtype)
-    node, step = graph.nodes[number], _step(graph, number)
+    if dtype is not None:
+        check_dtype(dtype)
+    if graph.nodes[number].kind == "input":
+        _check_count(graph, number, inputs)
+        return np.array(inputs[0])
+    with torch.no_grad():
+        return _numpy(_output(graph, number, _given(graph, number, inputs, dtype), dtype))
+
+
+def pull_back(graph: Graph, number: int, inputs: Sequence[np.ndarray], upstream: np.ndarray) -> list[np.ndarray]:
+    """Return the gradients by each input of a node, for the gradient `upstream` by its output.
+
+    The node computes in the numbers that the model has. Of whole numbers, and of what is cut off, it is zero.
+    Raises `InputError` if the inputs do not fit.
+    """
+    given = [each.requires_grad_(each.is_floating_point()) for each in _given(graph, number, inputs, None)]
+    followed = [each for each in given if each.requires_grad]
+    with torch.enable_grad():
+        output = _output(graph, number, given, None)
+    if np.shape(upstream) != tuple(output.shape):
+        text = f"its output is of shape {tuple(output.shape)}, a gradient by it of {np.shape(upstream)}"
+        raise InputError(f"{graph.nodes[number].name}: {text}")
+    found: Sequence[Tensor | None] = [None] * len(followed)
+    if output.shape != upstream.shape:
+        raise InputError(f"{graph.nodes[number].name} puts out {tuple(output.shape)}, not {upstream.shape}")
+    if output.requires_grad and followed:
+        above = torch.as_tensor(np.array(upstream)).to(output)
+        found = torch.autograd.grad(output, followed, above, allow_unused=True)
+    known = dict(zip(map(id, followed), found, strict=True))
+    gradients = [known.get(id(each)) for each in given]
+    return [
+        np.zeros(each.shape, np.float32) if gradient is None else _numpy(gradient)
+        for each, gradient in zip(given, gradients, strict=True)
+    ]
+
+
+def _check_count(graph: Graph, number: int, inputs: Sequence[np.ndarray]) -> None:
+    node = graph.nodes[number]
     wanted = 1 if node.kind == "input" else len(node.inputs)
     if len(inputs) != wanted:
         raise InputError(f"{node.name} takes {wanted} inputs; {len(inputs)} were given")
-    if node.kind == "input":
-        return np.array(inputs[0])
-    given = [_cast(torch.as_tensor(np.array(each), device=step.device), dtype) for each in inputs]
-    with torch.no_grad():
-        try:
-            return _numpy(_run(step, given, dtype))
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
-            shapes = printable_list(tuple(each.shape) for each in given)
-            raise InputError(f"{node.name} cannot run on inputs of shape {shapes}: {error}") from None
+
+
+def _given(graph: Graph, number: int, inputs: Sequence[np.ndarray], dtype: str | None) -> list[Tensor]:
+    """Return a node's inputs as tensors of `dtype`, or of those in which the model computes."""
+    _check_count(graph, number, inputs)
+    step = _step(graph, number)
+    tensors = [torch.as_tensor(np.array(each, order="C"), device=step.device) for each in inputs]
+    if dtype is not None:
+        return [_cast(each, dtype) for each in tensors]
+    return [each.to(own) for each, own in zip(tensors, step.dtypes, strict=True)]
+
+
+def _output(graph: Graph, number: int, given: Sequence[Tensor], dtype: str | None) -> Tensor:
+    try:
+        return _run(_step(graph, number), given, dtype)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        shapes = printable_list(tuple(each.shape) for each in given)
+        name = graph.nodes[number].name
+        raise InputError(f"{name} cannot run on inputs of shape {shapes}: {error}") from None
 
 
 def _step(graph: Graph, number: int) -> Step:
@@ -82,10 +129,12 @@ def _step(graph: Graph, number: int) -> Step:
     return step
 
 
-def _run(step: Step, given: Sequence[Tensor], dtype: str) -> Tensor:
+def _run(step: Step, given: Sequence[Tensor], dtype: str | None) -> Tensor:
     def filled(value: Any) -> Any:
         if isinstance(value, Slot):
             return given[value.place]
+        if dtype is None:
+            return value.tensor if isinstance(value, Place) else value
         if isinstance(value, Place):
             return _cast(value.tensor, dtype)
         if isinstance(value, Tensor):
@@ -99,7 +148,8 @@ def _run(step: Step, given: Sequence[Tensor], dtype: str) -> Tensor:
         return args[0]
     target = step.target
     if isinstance(target, nn.Module):  # a module that is one node
-        target = copy.deepcopy(target).to(getattr(torch, dtype)).eval()
+        target = copy.deepcopy(target).eval()
+        target = target if dtype is None else target.to(getattr(torch, dtype))
     result = target(*args, **kwargs)
     return result if step.pick is None else result[step.pick]
 

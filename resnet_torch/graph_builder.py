@@ -125,7 +125,8 @@ class Builder:
         return place if place.key else place.tensor.detach()
 
     def _add(self, node: Node, step: Step, tensor: Tensor, standing: Standing = NOWHERE) -> Data:
-        node = replace(node, shape=tuple(map(int, tensor.shape)))
+        node = replace(node, shape=tuple(map(int, tensor.shape)), dtype=str(tensor.dtype).removeprefix("torch."))
+        step = replace(step, path=standing.path, call=standing.call)
         self.drafts.append(Draft(node=node, step=step, standing=standing))
         return Data(len(self.drafts) - 1, node.shape, tensor.dtype)
 
@@ -204,6 +205,7 @@ class Builder:
         else:
             found = find_kind(call) or self._unknown(call, standing)
         inputs: list[int] = []
+        dtypes: list[torch.dtype] = []
 
         def filled(name: str, value: Any) -> Any:
             """Put a slot where a node feeds the call; what the settings or weights tell stays."""
@@ -211,6 +213,7 @@ class Builder:
                 return type(value)(filled(name, each) for each in value)
             if isinstance(value, Data) or (isinstance(value, Place | Tensor) and name not in found.claimed):
                 inputs.append(self._number(value))
+                dtypes.append(value.dtype)
                 return Slot(len(inputs) - 1)
             return value
 
@@ -219,6 +222,7 @@ class Builder:
             args=tuple(filled(argument_name(source.target, place), each) for place, each in enumerate(args)),
             kwargs={name: filled(name, each) for name, each in kwargs.items()},
             pick=call.pick,
+            dtypes=tuple(dtypes),
             weights=found.weights,
             device=self.device,
         )

@@ -244,7 +244,8 @@ def _same(tensor: Tensor, value: Tensor) -> bool:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep PyTorch's warnings and its log to itself: what people need to know stands in errors and notes."""
-    before = logging.root.manager.disable
+    before, trace = logging.root.manager.disable, logging.getLogger("torch.__trace")
+    handlers, trace.handlers = trace.handlers, []  # pytest listens there, and PyTorch lets nobody disable it
     logging.disable(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
@@ -252,6 +253,7 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
+        trace.handlers = handlers
 
 
 # Reasons

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import prod
 from typing import Any
 
@@ -26,22 +27,24 @@ from resnet_torch.graph_layers import (
     rms_norm,
 )
 from resnet_torch.graph_parts import Call, Data, Found, Place
+from shared.networks.graph import is_matmul, plain_equation
 
 #: Passed on as they are: they move memory, not numbers.
-LOOK_THROUGH = {"alias", "contiguous", "detach", "lift_fresh", "lift_fresh_copy", "view_of", "data", "requires_grad"}
+LOOK_THROUGH = {"alias", "contiguous", "lift_fresh", "lift_fresh_copy", "view_of", "data", "requires_grad"}
 SELU = (1.6732632423543772, 1.0507009873554805)
 
 
 def find_kind(call: Call) -> Found | None:
     """Return what a call is in the words of `KINDS`; None if there is no word for it."""
-    maker = TABLE.get(call.op)
-    return maker(call) if maker and not call.pick else None
+    maker = SEVERAL.get(call.op) if call.pick is not None else None
+    maker = maker or (None if call.pick else TABLE.get(call.op))
+    return maker(call) if maker else None
 
 
 def is_passed_on(call: Call) -> bool:
     """Say whether the result is the first argument, bit for bit and shape for shape."""
     first = call.first
-    if call.op in LOOK_THROUGH:
+    if call.op in LOOK_THROUGH or (call.op == "detach" and not isinstance(first, Data)):
         return True
     if call.op == "clone":
         return not isinstance(call.module, nn.modules.dropout._DropoutNd)
@@ -92,16 +95,29 @@ def _along(kind: str, argument: str = "dim") -> Maker:
 # Shapes
 
 
+#: What PyTorch calls it to pad an image with itself -> what NumPy does.
+PAD_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+
+
 def _pad(call: Call) -> Found | None:
-    if call.arguments.get("mode", "constant") != "constant":
-        return None
-    rank, amounts = len(call.shape), tuple(call["pad"])
+    mode = call.arguments.get("mode", "constant")
+    if mode != "constant":
+        return _padded(call, call["pad"], PAD_MODES[mode]) if mode in PAD_MODES else None
+    return _padded(call, call["pad"], float(call["value"] or 0))
+
+
+def _pad_with_itself(mode: str) -> Maker:
+    return lambda call: _padded(call, call["padding"], mode)
+
+
+def _padded(call: Call, amounts: Iterable[int], value: float | str) -> Found:
+    rank, amounts = len(call.shape), tuple(amounts)
     pairs = list(zip(amounts[::2], amounts[1::2], strict=True))[::-1]  # PyTorch counts from the last axis
     pairs = [(0, 0)] * (rank - len(pairs)) + pairs
     image = tuple(pairs[2:]) if rank > 2 and not any(map(any, pairs[:2])) else tuple(pairs)
     if all(each <= 0 for each in amounts) and any(amounts):
         return Found("crop", {"padding": tuple((-before, -after) for before, after in image)})
-    return Found("pad", {"padding": image, "value": float(call["value"] or 0)})
+    return Found("pad", {"padding": image, "value": value})
 
 
 def _reshape(call: Call) -> Found:
@@ -113,20 +129,60 @@ def _reshape(call: Call) -> Found:
     return Found("reshape", {"shape": after})
 
 
-def _select(call: Call) -> Found | None:
-    return _reshape(call) if prod(call.first.shape) == prod(call.shape) else None
+def _part(call: Call, axis: int, start: int, stop: int, step: int = 1) -> Found:
+    return Found("part", {"axis": axis, "start": start, "stop": stop, "step": step})
 
 
-def _slice(call: Call) -> Found | None:
+def _select(call: Call) -> Found:
+    if prod(call.first.shape) == prod(call.shape):
+        return _reshape(call)
+    axis = call["dim"] % len(call.first.shape)
+    start = call["index"] % call.first.shape[axis]
+    return _part(call, axis, start, start + 1)
+
+
+def _slice(call: Call) -> Found:
     """A slice of an image's height or width is a crop."""
     before, axis = call["self"].shape, call["dim"] % len(call.shape)
-    if len(before) < 4 or axis < 2 or call["step"] != 1:
-        return None
-    start = call["start"] or 0
-    start = start + before[axis] if start < 0 else start
+    start, _, step = slice(call["start"], call["end"], call["step"]).indices(before[axis])
+    if len(before) < 4 or axis < 2 or step != 1:
+        return _part(call, axis, start, start + (call.shape[axis] - 1) * step + 1, step)
     padding = [(0, 0)] * (len(before) - 2)
     padding[axis - 2] = (start, before[axis] - start - call.shape[axis])
     return Found("crop", {"padding": tuple(padding)})
+
+
+def _narrow(call: Call) -> Found:
+    axis = call["dim"] % len(call.shape)
+    return _part(call, axis, call["start"], call["start"] + call["length"])
+
+
+def _unbound(call: Call) -> Found:
+    place = call.pick or 0
+    return _part(call, call["dim"] % len(call.first.shape), place, place + 1)
+
+
+def _split(call: Call) -> Found:
+    """One of several parts, given by their size or their sizes."""
+    axis, place = call["dim"] % len(call.shape), call.pick or 0
+    sizes = next(call[name] for name in ("split_size", "split_sizes") if name in call.arguments)
+    start = place * sizes if isinstance(sizes, int) else sum(sizes[:place])
+    return _part(call, axis, start, start + call.shape[axis])
+
+
+def _chunk(call: Call) -> Found:
+    axis, place = call["dim"] % len(call.shape), call.pick or 0
+    start = place * -(-call.first.shape[axis] // call["chunks"])
+    return _part(call, axis, start, start + call.shape[axis])
+
+
+def _expand(call: Call) -> Found | None:
+    """The same numbers again, where an axis was of length one."""
+    before = (1,) * (len(call.shape) - len(call.first.shape)) + tuple(call.first.shape)
+    if prod(before) == prod(call.shape):
+        return _reshape(call)
+    fits = all(one in (1, size) for one, size in zip(before, call.shape, strict=True))
+    return Found("broadcast") if fits else None
 
 
 def _permute(call: Call) -> Found:
@@ -203,6 +259,13 @@ def _constant(value: Any, alpha: float) -> Any:
     return tuple(value.shape) if alpha == 1 else None
 
 
+def _einsum(call: Call) -> Found | None:
+    equation = plain_equation(call["equation"])
+    if equation is None or len(call["tensors"]) != 2:
+        return None
+    return Found("matmul") if is_matmul(equation) else Found("einsum", {"equation": equation})
+
+
 def _reversed_subtract(call: Call) -> Found | None:
     other = call["other"]
     if not isinstance(other, int | float):
@@ -211,8 +274,11 @@ def _reversed_subtract(call: Call) -> Found | None:
 
 
 def _attend(call: Call) -> Found | None:
-    own = call.arguments.get("is_causal") or call.arguments.get("scale") is not None or call["dropout_p"]
-    return None if own else Found("attend")
+    if call["dropout_p"] or call.arguments.get("enable_gqa") or call.arguments.get("attn_mask") is not None:
+        return None
+    scale, size = call.arguments.get("scale"), call.first.shape[-1]
+    settings = {"scale": float(size**-0.5 if scale is None else scale), "causal": bool(call["is_causal"])}
+    return Found("attend", {**settings, "axis": len(call.shape) - 2})
 
 
 TABLE: dict[str, Maker] = {
@@ -260,9 +326,13 @@ TABLE: dict[str, Maker] = {
     "amax": over_axes("global_max_pool", None),
     "pad": _pad,
     "constant_pad_nd": _pad,
+    **{f"reflection_pad{axes}d": _pad_with_itself("reflect") for axes in (1, 2, 3)},
+    **{f"replication_pad{axes}d": _pad_with_itself("edge") for axes in (1, 2, 3)},
     **dict.fromkeys(("view", "reshape", "_unsafe_view", "flatten", "unflatten", "squeeze", "unsqueeze"), _reshape),
     "select": _select,
     "slice": _slice,
+    "narrow": _narrow,
+    **dict.fromkeys(("expand", "expand_as", "broadcast_to", "repeat"), _expand),
     **dict.fromkeys(("permute", "transpose", "swapaxes", "swapdims", "mT"), _permute),
     **dict.fromkeys(("t", "numpy_T"), _turn),
     **dict.fromkeys(("cat", "concat", "concatenate"), _concat),
@@ -275,6 +345,7 @@ TABLE: dict[str, Maker] = {
     **dict.fromkeys(("_to_copy", "to", "type_as"), _cast),
     **dict.fromkeys(("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout"), _dropout),
     "clone": _clone,
+    "detach": _plain("identity"),
     "add": _arithmetic("add"),
     "sub": _arithmetic("subtract"),
     "subtract": _arithmetic("subtract"),
@@ -283,7 +354,14 @@ TABLE: dict[str, Maker] = {
     "div": _arithmetic("divide"),
     "divide": _arithmetic("divide"),
     "true_divide": _arithmetic("divide"),
+    "einsum": _einsum,
     "rsub": _reversed_subtract,
     "neg": _plain("scale", factor=-1.0, offset=0.0),
     **dict.fromkeys(("scaled_dot_product_attention", "_scaled_dot_product_flash_attention_for_cpu"), _attend),
+}
+#: Operations that put out several tensors -> what reads one of them.
+SEVERAL: dict[str, Maker] = {
+    "unbind": _unbound,
+    **dict.fromkeys(("split", "split_with_sizes"), _split),
+    "chunk": _chunk,
 }

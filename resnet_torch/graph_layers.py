@@ -7,6 +7,7 @@ from math import prod
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from resnet_torch.graph_parts import Call, Found, Place
 
@@ -131,8 +132,16 @@ def prelu(call: Call) -> Found:
 
 
 def embedding(call: Call) -> Found:
-    """A table of which rows are looked up."""
+    """A table of which rows are looked up; all of them in their order are a parameter."""
+    table, places = call["weight"], call["indices"]
+    known = places.tensor if isinstance(places, Place) and not places.tensor.is_floating_point() else places
+    if isinstance(table, Place) and isinstance(known, Tensor) and _counts(known, table.shape[0]):
+        return Found("parameter", {}, {"value": table}, frozenset({"weight", "indices"}))
     return call.weighted("embedding", {}, weight="weight")
+
+
+def _counts(numbers: Tensor, length: int) -> bool:
+    return numbers.numel() == length and numbers.flatten().tolist() == list(range(length))
 
 
 # Pools

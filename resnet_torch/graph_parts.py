@@ -65,9 +65,10 @@ class Slot:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """How a node is run: a call in which slots stand for the inputs, and places for the weights.
+    """How a node is run: a call in which slots stand for the inputs, of these dtypes, and places for the weights.
 
     Of an operation that puts out several tensors, `pick` says which. Without a `target` the result is `args[0]`.
+    `path` is the module in whose code it stands, `call` which call of that module it was.
     """
 
     target: Any = None
@@ -75,7 +76,10 @@ class Step:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     pick: int | None = None
     weights: Mapping[str, Place] = field(default_factory=dict)
+    dtypes: tuple[torch.dtype, ...] = ()
     device: torch.device | None = None
+    path: str = ""
+    call: str = ""
 
 
 @dataclass(frozen=True)

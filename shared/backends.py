@@ -66,6 +66,15 @@ class ModelRow:
     buffers: int
 
 
+class Printed(NamedTuple):
+    """What a framework itself prints of a model."""
+
+    how: str  # that a user writes for it
+    text: str
+    names: tuple[str, ...] = ()  # the layers of its rows, as its graph calls them, where the rows do not say so
+    note: str = ""  # what a reader should know
+
+
 @dataclass(frozen=True, kw_only=True)
 class Trace:
     """What one pass through a model left behind, as NumPy arrays.

@@ -19,6 +19,7 @@ WINGS = (
     "backends",
     "checkpoints",
     "twins",
+    "testing",
     "training",
     "distributed",
     "bench",

@@ -104,11 +104,16 @@ def test_links_of_the_documents_lead_somewhere():
                 assert (document.parent / target).exists(), f"{document.name} links to {target}"
 
 
-def test_the_picture_is_what_the_command_prints(torch_twin, keras_twin):
-    from tools.make_pictures import PICTURE, draw
+@pytest.mark.parametrize("name", ["compare-resnet18.svg", "parting.svg"])
+def test_the_pictures_are_what_the_commands_print(torch_twin, keras_twin, name):
+    from tools.make_pictures import DOCS, PICTURES
 
-    assert PICTURE.read_text(encoding="utf-8") == draw(), "run python tools/make_pictures.py"
-    assert "url(http" not in draw(), "the picture must not fetch anything"
+    def without_errors(svg: str) -> str:
+        return re.sub(r"\b\de[+-]\d\d", "error", svg)  # another processor rounds in another way
+
+    drawn, kept = PICTURES[DOCS / name](), (DOCS / name).read_text(encoding="utf-8")
+    assert without_errors(kept) == without_errors(drawn), "run python tools/make_pictures.py"
+    assert "url(http" not in drawn, "the picture must not fetch anything"
 
 
 def test_the_wheel_holds_the_packages_and_no_tests(tmp_path):

@@ -1,8 +1,8 @@
-"""Draws the picture at the top of the README from the real output of `resnet-twins compare resnet18 --by block`.
+"""Draws the pictures at the top of the README from the real output of two commands.
 
     python tools/make_pictures.py
 
-A test draws it again and fails if the committed file differs.
+Tests draw them again and fail if the committed files differ.
 """
 
 from __future__ import annotations
@@ -16,20 +16,54 @@ from rich.terminal_theme import DEFAULT_TERMINAL_THEME
 
 from shared.base.files import write_text
 from shared.twins.comparison import compare
+from shared.twins.named import open_two
+from shared.twins.parting import find_parting
 
-PICTURE = Path(__file__).parents[1] / "docs" / "compare-resnet18.svg"
+DOCS = Path(__file__).parents[1] / "docs"
+PAIR = ("mine.py:Net", "theirs.py:build_model")
 WIDTH = 125
 FONT = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
 
 
-def draw() -> str:
-    """Return the picture as SVG text."""
-    console = Console(width=WIDTH, record=True, file=io.StringIO(), highlight=False)
+def draw_comparison() -> str:
+    """Return the comparison of the twins as SVG text."""
+    screen = _screen("resnet-twins compare resnet18 --by block")
     found = compare("resnet18", by="block")
-    console.print("[bold]$ resnet-twins compare resnet18 --by block[/]")
-    console.print(found.to_rich(WIDTH))
-    console.print(f"[bold]{found.verdict}[/]", soft_wrap=True)
-    svg = console.export_svg(title="resnet-twins", theme=DEFAULT_TERMINAL_THEME, unique_id="compare")
+    screen.print(found.to_rich(WIDTH))
+    screen.print(f"[bold]{found.verdict}[/]", soft_wrap=True)
+    return _svg(screen, "compare")
+
+
+def draw_parting() -> str:
+    """Return what the microscope says of the pair in docs/pair as SVG text."""
+    import keras
+    import torch
+
+    keras.utils.clear_session()  # it counts its names from the start, as in a process of its own
+    torch.manual_seed(0)
+    screen = _screen(f"resnet-twins microscope {' '.join(PAIR)}")
+    models = open_two(*(f"{DOCS / 'pair'}/{name}" for name in PAIR))
+    seen = find_parting(*models, titles=PAIR)
+    screen.print(seen.to_rich(WIDTH))
+    screen.print(f"[bold]{seen.verdict}[/]", soft_wrap=True)
+    screen.print("\nBesides:")
+    for line in seen.reasons:
+        screen.print(f"  • {line}")
+    return _svg(screen, "parting")
+
+
+#: File -> what draws it.
+PICTURES = {DOCS / "compare-resnet18.svg": draw_comparison, DOCS / "parting.svg": draw_parting}
+
+
+def _screen(command: str) -> Console:
+    screen = Console(width=WIDTH, record=True, file=io.StringIO(), highlight=False)
+    screen.print(f"[bold]$ {command}[/]")
+    return screen
+
+
+def _svg(screen: Console, name: str) -> str:
+    svg = screen.export_svg(title="resnet-twins", theme=DEFAULT_TERMINAL_THEME, unique_id=name)
     svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)  # rich's fonts would be fetched from elsewhere
     svg = re.sub(r"<!-- Generated .*?-->", "", svg, flags=re.DOTALL)
     svg = re.sub(r"font-family: [^;]+;", f"font-family: {FONT};", svg)
@@ -37,6 +71,6 @@ def draw() -> str:
 
 
 if __name__ == "__main__":
-    PICTURE.parent.mkdir(exist_ok=True)
-    write_text(PICTURE, draw())
-    print(f"wrote {PICTURE}")
+    for picture, draw in PICTURES.items():
+        write_text(picture, draw())
+        print(f"wrote {picture}")

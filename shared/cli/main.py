@@ -10,11 +10,11 @@ import typer
 from shared import __version__
 from shared.base.errors import InputError, StoppedError, TrainingError
 from shared.base.printable import one_line
-from shared.cli import assignment, bench, classroom, demo, doctor, pictures, training, twins
+from shared.cli import assignment, bench, classroom, demo, doctor, identification, pictures, summary, training, twins
 from shared.cli.app import PLAIN, Screen, app
 
 #: Each of them registers its subcommands when it is imported.
-PARTS = (assignment, bench, classroom, demo, doctor, pictures, training, twins)
+PARTS = (assignment, bench, classroom, demo, doctor, identification, pictures, summary, training, twins)
 INTERRUPTED = 130
 MOST_PROBLEMS = 8
 TOO_MUCH = "out of memory; try smaller images, a smaller batch or fewer pictures"

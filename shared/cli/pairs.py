@@ -10,11 +10,10 @@ from rich.markup import escape
 
 from shared.base.errors import InputError
 from shared.base.printable import printable
-from shared.base.words import CROSS, TICK
 from shared.cli.app import LOOK, app, console, emit, networks, say
 
 if TYPE_CHECKING:
-    from shared.twins.parting import Parting
+    from shared.twins.views import Views
 
 #: How a model is named, for the help of each command that takes two.
 NAMED = (
@@ -23,9 +22,14 @@ NAMED = (
 )
 First = Annotated[str, typer.Argument(metavar="FIRST", help=f"{NAMED}.", autocompletion=networks)]
 Second = Annotated[str, typer.Argument(metavar="SECOND", help="Likewise.", autocompletion=networks)]
-WeightsOf = Annotated[Path | None, typer.Option(help="A file of weights for this side.", show_default=False)]
-#: Lines of layers around the first that parts.
-AROUND = 6
+Weights = Annotated[
+    Path | None, typer.Option("--weights", help="A file of weights for the first model.", show_default=False)
+]
+SecondWeights = Annotated[
+    Path | None, typer.Option("--second-weights", help="A file of weights for the second model.", show_default=False)
+]
+#: Endings of files into which the errors are drawn.
+PICTURES = (".png", ".svg", ".pdf")
 
 
 def open_both(first: str, second: str, weights: tuple[Path | None, Path | None] = (None, None)) -> tuple[Any, Any]:
@@ -36,62 +40,82 @@ def open_both(first: str, second: str, weights: tuple[Path | None, Path | None] 
 
 
 def show_pair(
-    first: str, second: str, form: str, output: Path | None, *, input_size: int | None, in_channels: int | None
+    first: str,
+    second: str,
+    *,
+    by: str = "layer",
+    form: str = "terminal",
+    output: Path | None = None,
+    raw: bool = False,
+    weights: tuple[Path | None, Path | None] = (None, None),
+    **options: int | None,
 ) -> None:
-    """Show two models side by side; ends with exit code 1 if they differ."""
-    from shared.twins.pair import compare_pair
+    """Show two models side by side; ends with exit code 1 if they differ. `options` are those of `compare_pair`."""
+    from shared.base.checks import check_choice
+    from shared.base.files import check_writable
+    from shared.twins.named import titles_of
+    from shared.twins.pair import LEVELS
+    from shared.twins.sight import compare_pair
 
-    found = compare_pair(*open_both(first, second), input_size=input_size, in_channels=in_channels)
-    if form == "terminal" and output is None:
-        screen = console()
-        screen.print(found.to_rich(screen.width))
-        screen.print(f"[bold]{escape(found.verdict)}[/]")
-        for reason in found.reasons:
-            screen.print(f"  • {escape(reason)}")
+    check_choice("--by, for two models,", by, LEVELS)
+    if raw and (by, form) != ("layer", "terminal"):
+        raise InputError("--raw shows what the frameworks print, as it is; leave --by and --format away")
+    if output is not None:
+        check_writable(output)
+    models = open_both(first, second, weights)
+    found = compare_pair(*models, titles=titles_of(first, second), **options).grouped(by)
+    if raw:
+        from shared.twins.printouts import raw_pair
+
+        emit(raw_pair(found, *models), output)
+        say(found.verdict, error=output is not None)
     else:
-        render = {
-            "terminal": found.to_text,
-            "markdown": found.to_markdown,
-            "html": found.to_html,
-            "json": found.to_json,
-            "csv": found.to_csv,
-        }
-        emit(render[form](), output)
+        show_views(found, form, output)
     if not found.equal:
         raise typer.Exit(1)
 
 
-def show_parting(first: str, second: str, *, input_size: int | None, as_they_are: bool) -> None:
-    """Show where two models part; ends with exit code 1 if they do."""
+def show_views(found: Views, form: str, output: Path | None, why: str = "") -> None:
+    """Show a comparison, in a terminal with its verdict and reasons, under the heading `why` if there is one."""
+    if form != "terminal" or output is not None:
+        emit(found.shown_as(form), output)
+        return
+    screen = console()
+    screen.print(found.to_rich(screen.width))
+    screen.print(f"[bold]{escape(found.verdict)}[/]")
+    if why:
+        screen.print(f"\n{why}")
+    for line in (*found.reasons, *found.notes):
+        screen.print(f"  • {escape(line)}")
+
+
+def show_parting(
+    first: str,
+    second: str,
+    *,
+    form: str = "terminal",
+    output: Path | None = None,
+    weights: tuple[Path | None, Path | None] = (None, None),
+    **options: Any,
+) -> None:
+    """Show where two models part; ends with exit code 1 if they do. `options` are those of `find_parting`."""
+    from shared.base.figures import check_matplotlib
+    from shared.base.files import check_writable
+    from shared.twins.named import titles_of
     from shared.twins.parting import find_parting
 
-    seen = find_parting(*open_both(first, second), input_size=input_size, as_they_are=as_they_are)
-    _print_layers(seen)
+    drawn = output is not None and output.suffix.lower() in PICTURES
+    if output is not None:
+        check_writable(output)
+    if drawn:
+        check_matplotlib()
+    seen = find_parting(*open_both(first, second, weights), titles=titles_of(first, second), **options)
+    if drawn:
+        seen.plot(output)
+        say(f"wrote {printable(str(output))}", error=True)
+    show_views(seen, form, None if drawn else output, "Besides:" if seen.reasons or seen.notes else "")
     if not seen.equal:
         raise typer.Exit(1)
-
-
-def _print_layers(seen: Parting) -> None:
-    """Print the layers around the first that parts, or the last ones, and the verdict."""
-    from rich import box
-    from rich.table import Table
-
-    parted = seen.first
-    at = seen.layers.index(parted) if parted else len(seen.layers) - 1
-    shown = seen.layers[max(0, at - AROUND) : at + AROUND + 1]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for heading in ("first", "second", "kind", "error", "float32 costs", ""):
-        table.add_column(heading, justify="right" if heading in ("error", "float32 costs") else "left", overflow="fold")
-    for layer in shown:
-        names = (escape(printable(layer.name)), escape(printable(layer.other)))
-        mark = f"{CROSS} the first that parts" if layer is parted else CROSS if layer.parts else TICK
-        numbers = (f"{layer.error:.0e}", f"{layer.noise:.0e}")
-        table.add_row(*names, layer.kind, *numbers, mark, style="bold" if layer is parted else None)
-    screen = console()
-    if len(shown) < len(seen.layers):
-        screen.print(f"{len(shown)} of {len(seen.layers)} layers and operations:")
-    screen.print(table)
-    screen.print(f"[bold]{escape(seen.verdict)}[/]")
 
 
 @app.command(rich_help_panel=LOOK)
@@ -100,12 +124,13 @@ def port(
     second: Second,
     output: Annotated[Path, typer.Option("--output", "-o", help="Write the second model, with the weights, here.")],
     input_size: Annotated[int | None, typer.Option(help="Height and width of the images.", show_default=False)] = None,
-    weights: WeightsOf = None,
+    in_channels: Annotated[int | None, typer.Option(help="Channels of the images.", show_default=False)] = None,
+    weights: Weights = None,
 ) -> None:
     """Carry the first model's weights into the second, and prove it. Exit code 1 if they are not the same function."""
     from shared.backends import framework_of, load_part
     from shared.base.files import check_writable
-    from shared.base.versions import twins_command
+    from shared.twins.named import titles_of
     from shared.twins.porting import port as carry_over
 
     check_writable(output)
@@ -115,10 +140,12 @@ def port(
         raise InputError(f"{printable(second)} is an exported program, whose weights cannot be replaced")
     saved = load_part(target, "saved")
     saved.check_ending(output)
-    found = carry_over(*models, input_size=input_size)
+    found = carry_over(*models, input_size=input_size, in_channels=in_channels, titles=titles_of(first, second))
+    if found.parting is not None:
+        show_views(found.parting, "terminal", None)
     console().print(f"[bold]{escape(found.verdict)}[/]")
     if not found.equal:
-        say(f"nothing was written; what shows where: {twins_command('microscope', first, second)}")
+        say("nothing was written")
         raise typer.Exit(1)
     saved.save_model(models[1], output)
     say(f"wrote {printable(output)}")

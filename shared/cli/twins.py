@@ -13,7 +13,7 @@ from rich.markup import escape
 from shared.base.errors import InputError
 from shared.base.printable import printable
 from shared.cli.app import LOOK, app, console, emit, networks, overrides, say
-from shared.cli.pairs import show_pair, show_parting
+from shared.cli.pairs import SecondWeights, Weights, show_pair, show_parting, show_views
 
 if TYPE_CHECKING:
     from shared.networks.spec import ResNetSpec
@@ -46,13 +46,14 @@ class Level(StrEnum):
 
 
 class Format(StrEnum):
-    """How `compare` shows its table."""
+    """How `compare` shows its table: `shared.twins.views.FORMS`."""
 
     terminal = "terminal"
     markdown = "markdown"
     html = "html"
     json = "json"
     csv = "csv"
+    junit = "junit"
 
 
 class Dtype(StrEnum):
@@ -67,6 +68,15 @@ def _check_for_two(**options: object) -> None:
     for name, value in options.items():
         if value not in (None, False):
             raise InputError(f"--{name.replace('_', '-')} is for one network of the catalog, not for two models")
+
+
+def _check_for_one(**options: object) -> None:
+    """Raise `InputError` for an option that only two models have."""
+    for name, value in options.items():
+        if value is not None:
+            raise InputError(
+                f"--{name.replace('_', '-')} is for two models; name a second one to lay beside this network"
+            )
 
 
 @app.command(rich_help_panel=LOOK)
@@ -113,10 +123,14 @@ def compare(
     input_size: InputSize = None,
     num_classes: NumClasses = None,
     in_channels: InChannels = None,
-    by: Annotated[Level, typer.Option(help="One line for each layer, block or stage.")] = Level.layer,
+    by: Annotated[
+        Level, typer.Option(help="One line for each layer, block or stage; for two models, layer or block.")
+    ] = Level.layer,
     format: Annotated[Format, typer.Option(help="How to show the table.")] = Format.terminal,
     output: Output = None,
     raw: Annotated[bool, typer.Option("--raw", help="Show print(model) and model.summary() side by side.")] = False,
+    weights: Weights = None,
+    second_weights: SecondWeights = None,
 ) -> None:
     """Put a network's layers side by side: the table, PyTorch and Keras; or any two models. Exit code 1 if they differ.
 
@@ -124,9 +138,12 @@ def compare(
     :Net(classes=10); your own code runs with your rights), a .keras or .pt2 file, or a network of the catalog.
     """
     if other is not None:
-        _check_for_two(num_classes=num_classes, raw=raw, by=by is not Level.layer)
-        show_pair(name, other, format.value, output, input_size=input_size, in_channels=in_channels)
+        _check_for_two(num_classes=num_classes)
+        sizes = {"input_size": input_size, "in_channels": in_channels}
+        files = (weights, second_weights)
+        show_pair(name, other, by=by.value, form=format.value, output=output, raw=raw, weights=files, **sizes)
         return
+    _check_for_one(weights=weights, second_weights=second_weights)
     from shared.base.files import check_writable
     from shared.networks.catalog import get_spec
     from shared.twins import comparison as comparing
@@ -139,22 +156,7 @@ def compare(
         emit(raw_columns(get_spec(name, **changed)), output)
         return
     found = comparing.compare(name, by=by.value, **changed)
-    if format is Format.terminal and output is None:
-        screen = console()
-        screen.print(found.to_rich(screen.width))
-        screen.print(f"[bold]{escape(found.verdict)}[/]")
-        screen.print("\nWhy other sources give other totals for this network:")
-        for reason in found.reasons:
-            screen.print(f"  • {escape(reason)}")
-    else:
-        render = {
-            Format.terminal: found.to_text,
-            Format.markdown: found.to_markdown,
-            Format.html: found.to_html,
-            Format.json: found.to_json,
-            Format.csv: found.to_csv,
-        }
-        emit(render[format](), output)
+    show_views(found, format.value, output, "Why other sources give other totals for this network:")
     if not found.equal:
         raise typer.Exit(1)
 
@@ -250,18 +252,34 @@ def microscope(
         bool, typer.Option("--as-they-are", help="Compare two models with the weights that they have.")
     ] = False,
     device: Where = "cpu",
+    format: Annotated[Format, typer.Option(help="How to show what was seen of two models.")] = Format.terminal,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Draw the errors into this PNG or SVG file.")
+        Path | None, typer.Option("--output", "-o", help="Draw the errors into this PNG, SVG or PDF file.")
     ] = None,
+    weights: Weights = None,
+    second_weights: SecondWeights = None,
 ) -> None:
     """Look at every layer of both twins, or of any two models: the relative error, the first that parts, why.
 
-    Two models are named as `compare` takes them. The second is lent the first one's weights meanwhile.
+    Two models are named as `compare` takes them. The second is lent the first one's weights meanwhile. With --format,
+    and an --output of another ending, it is written as text, and not drawn.
     """
     if other is not None:
-        _check_for_two(num_classes=num_classes, in_channels=in_channels, output=output)
-        show_parting(name, other, input_size=input_size, as_they_are=as_they_are)
+        _check_for_two(num_classes=num_classes)
+        show_parting(
+            name,
+            other,
+            form=format.value,
+            output=output,
+            weights=(weights, second_weights),
+            input_size=input_size,
+            in_channels=in_channels,
+            as_they_are=as_they_are,
+        )
         return
+    _check_for_one(weights=weights, second_weights=second_weights)
+    if as_they_are or format is not Format.terminal:
+        raise InputError("--as-they-are and --format are for two models; name a second one")
     from shared.base.checks import check_seed
     from shared.base.figures import check_matplotlib
     from shared.base.files import check_writable

@@ -193,6 +193,11 @@ def layer_table(spec: ResNetSpec, input_size: int | None = None) -> tuple[LayerR
         raise InputError(f"a ResNetSpec is wanted, as get_spec returns, not {spec!r}")
     size = spec.input_size if input_size is None else input_size
     spec.check_input_size(size)
+    return rows_at(spec, size)
+
+
+def rows_at(spec: ResNetSpec, size: int) -> tuple[LayerRow, ...]:
+    """Return the rows of `layer_table` for images of any size, also where they are too small to be of use."""
     walk = _Walk(spec.in_channels, size)
     stem = spec.stem
     walk.conv("conv1", stem.out_channels, stem.kernel_size, stem.stride, stem.bias)

@@ -5,12 +5,14 @@ from shared.twins.comparison import compare, compare_models
 from shared.twins.difference import random_images, random_labels, relative
 from shared.twins.evaluation import evaluate
 from shared.twins.faults import plant_fault
+from shared.twins.identification import identify
 from shared.twins.microscopy import examine, microscope, plot_microscope
 from shared.twins.named import open_model
 from shared.twins.pair import see
 from shared.twins.parting import find_parting
 from shared.twins.porting import port
 from shared.twins.prediction import predict
+from shared.twins.summaries import summary
 from shared.twins.verification import verify
 
 __all__ = [
@@ -20,6 +22,7 @@ __all__ = [
     "evaluate",
     "examine",
     "find_parting",
+    "identify",
     "inputs_of",
     "microscope",
     "open_model",
@@ -31,5 +34,6 @@ __all__ = [
     "random_labels",
     "relative",
     "see",
+    "summary",
     "verify",
 ]

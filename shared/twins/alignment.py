@@ -2,7 +2,8 @@
 
 Both graphs are written down in an order of their own, from the output back to the input, and the two lines are laid
 beside each other as two words are by their edit distance. A sum says nothing of the order of its operands; they are put
-into the order in which they resemble the operands of the other sum, until nothing changes. What then has no partner is
+into the order in which they resemble the operands of the other sum, until nothing changes. So are those of a
+concatenation, of which somebody may have taken another order. What then has no partner is
 paired if its inputs are.
 """
 
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from shared.networks.graph import Node
-from shared.twins.simplify import COMMUTATIVE, Simplified
+from shared.twins.simplify import COMMUTATIVE, Simplified, kind_of, without_ones
 
 #: Kinds that may stand for each other: somebody took the wrong one.
 FAMILIES: dict[str, str] = {
@@ -30,7 +31,7 @@ FAMILIES: dict[str, str] = {
     **dict.fromkeys(("global_avg_pool", "global_max_pool", "mean"), "global pool"),
     **dict.fromkeys(("batch_norm", "layer_norm", "group_norm", "rms_norm"), "normalisation"),
     **dict.fromkeys(("add", "subtract", "concat", "multiply"), "joint"),
-    **dict.fromkeys(("flatten", "reshape", "permute"), "shape"),
+    **dict.fromkeys(("flatten", "reshape", "permute", "tokens", "pixels"), "shape"),
 }
 #: More operands than these are not tried in every order.
 MOST_OPERANDS = 5
@@ -74,6 +75,7 @@ def align(first: Simplified, second: Simplified) -> Alignment:
             break
         seen.add(tuple(found))
     _pair_leftovers(first, second, pairs, scores)
+    _pair_moved(first, second, pairs)
     return _alignment(first, second, pairs)
 
 
@@ -123,8 +125,19 @@ def _plain(settings: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 
 
 def weight_shapes(node: Node) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    """Return role and shape of each weight."""
-    return tuple(sorted((role, weight.shape) for role, weight in node.weights.items()))
+    """Return role and shape of each weight; of a kernel of one pixel as of a matrix."""
+    one = node.kind == "conv" and set(_main(node)[2:]) == {1}
+    return tuple(sorted((role, weight.shape[: 2 if one else None]) for role, weight in node.weights.items()))
+
+
+def _main(node: Node) -> tuple[int, ...]:
+    return node.weights["weight"].shape if "weight" in node.weights else ()
+
+
+def main_shape(node: Node) -> tuple[int, ...] | None:
+    """Return the shape of the weight that says most of a layer, None if it has none."""
+    shapes = dict(weight_shapes(node))
+    return shapes.get("weight", shapes.get(next(iter(node.weights), "")))
 
 
 def _ancestors(graph: Simplified) -> list[str]:
@@ -134,7 +147,7 @@ def _ancestors(graph: Simplified) -> list[str]:
         before = [found[number] for number in simple.inputs]
         if simple.node.kind in COMMUTATIVE:
             before.sort()
-        found.append(_digest((simple.node.kind, weight_shapes(simple.node), before)))
+        found.append(_digest((kind_of(simple.node), weight_shapes(simple.node), before)))
     return found
 
 
@@ -152,11 +165,12 @@ class _Scores:
             left, right = (coded([of(simple) for simple in graph.nodes]) for graph in (first, second))
             return np.asarray(left[:, None] == right[None, :])
 
-        kind = equal(lambda simple: ("kind", simple.node.kind))
-        family = equal(lambda simple: ("family", FAMILIES.get(simple.node.kind, simple.node.kind)))
+        same = equal(lambda simple: ("same", kind_of(simple.node)))
+        kind = same | equal(lambda simple: ("kind", simple.node.kind))
+        family = same | equal(lambda simple: ("family", FAMILIES.get(simple.node.kind, simple.node.kind)))
         weights = equal(lambda simple: ("weights", weight_shapes(simple.node)))
-        main = equal(lambda simple: ("main", getattr(simple.node.weights.get("weight"), "shape", None)))
-        shape = equal(lambda simple: ("shape", simple.shape))
+        main = equal(lambda simple: ("main", main_shape(simple.node)))
+        shape = equal(lambda simple: ("shape", without_ones(simple.shape)))
         settings = equal(lambda simple: ("settings", _plain(simple.node.settings)))
         source = equal(lambda simple: ("source", simple.node.source if simple.node.kind == "other" else ""))
         ancestors = np.equal(
@@ -201,7 +215,7 @@ def _bags(graph: Simplified) -> list[Counter[tuple[str, object]]]:
     sets: list[frozenset[int]] = []
     for number, simple in enumerate(graph.nodes):
         sets.append(frozenset({number}).union(*(sets[source] for source in simple.inputs)))
-    what = [(simple.node.kind, weight_shapes(simple.node)) for simple in graph.nodes]
+    what = [(kind_of(simple.node), weight_shapes(simple.node)) for simple in graph.nodes]
     return [Counter(what[number] for number in each) for each in sets]
 
 
@@ -223,7 +237,7 @@ def _reorder(
     for left, right in pairs.items():
         mine, other = orders[0][left], orders[1][right]
         kinds = first.nodes[left].node.kind, second.nodes[right].node.kind
-        if set(kinds) - set(COMMUTATIVE) or not 1 < len(other) <= MOST_OPERANDS or len(mine) != len(other):
+        if set(kinds) - {*COMMUTATIVE, "concat"} or not 1 < len(other) <= MOST_OPERANDS or len(mine) != len(other):
             continue
         worth = [
             [
@@ -271,6 +285,29 @@ def _pair_leftovers(first: Simplified, second: Simplified, pairs: dict[int, int]
             right = max(candidates, key=lambda number: scores(left, number))
             pairs[left] = right
             taken.add(right)
+
+
+def _pair_moved(first: Simplified, second: Simplified, pairs: dict[int, int]) -> None:
+    """Pair what has weights and stands elsewhere, but not far: a norm before or behind a convolution."""
+    after = second.consumers()
+    taken = set(pairs.values())
+    for left, simple in enumerate(first.nodes):
+        if left in pairs or not simple.node.weights or simple.node.kind == "parameter":
+            continue
+        near = _near(first.nodes[left].inputs, first.consumers()[left], pairs.get)
+        for right, other in enumerate(second.nodes):
+            alike = simple.node.kind == other.node.kind or kind_of(simple.node) == kind_of(other.node)
+            if right in taken or not alike or weight_shapes(simple.node) != weight_shapes(other.node):
+                continue
+            if near & _near(other.inputs, after[right], {each: each for each in taken}.get):
+                pairs[left] = right
+                taken.add(right)
+                break
+
+
+def _near(inputs: Sequence[int], outputs: Sequence[int], partner: Any) -> set[int]:
+    """Return the partners of what stands around a node."""
+    return {found for number in (*inputs, *outputs) if (found := partner(number)) is not None}
 
 
 def _alignment(first: Simplified, second: Simplified, pairs: dict[int, int]) -> Alignment:

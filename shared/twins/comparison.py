@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, overload
 
 from shared.backends import BACKENDS, check_installed, load_backend
+from shared.base.checks import check_choice
 from shared.base.errors import InputError
 from shared.base.words import CROSS, TICK
 from shared.networks.catalog import get_spec
@@ -18,8 +19,10 @@ from shared.networks.spec import ResNetSpec
 from shared.networks.table import layer_table
 from shared.twins.comparison_rows import CompareRow, align, count_layers, group_rows, sum_rows
 from shared.twins.comparison_views import ComparisonViews
-from shared.twins.named import open_two
-from shared.twins.pair import Pair, compare_pair
+from shared.twins.named import open_two, titles_of
+from shared.twins.pair import LEVELS as PAIR_LEVELS
+from shared.twins.pair import Pair
+from shared.twins.sight import compare_pair
 from shared.twins.totals import count_reasons
 
 LEVELS = ("layer", "block", "stage")
@@ -63,14 +66,13 @@ class Comparison(ComparisonViews):
     @property
     def verdict(self) -> str:
         """One line: whether all is equal, and if not, where the first difference is."""
-        name = f"{self.spec.name} at {self.input_size}x{self.input_size}"
         if self.equal:
             count = count_layers(list(self.rows))
             *first, last = ("the table", *(BACKENDS[framework].title for framework in self.totals.shapes))
             what = f"all {count} layers have equal shapes, parameters and buffers"
-            return f"{TICK} {name}: {what} in {', '.join(first)} and {last}"
+            return f"{TICK} {self.title}: {what} in {', '.join(first)} and {last}"
         bad = [row.name for row in self.rows if not row.equal]
-        return f"{CROSS} {name}: {len(bad)} of {len(self.rows)} rows differ, the first is {bad[0]}"
+        return f"{CROSS} {self.title}: {len(bad)} of {len(self.rows)} rows differ, the first is {bad[0]}"
 
     @property
     def reasons(self) -> list[str]:
@@ -122,12 +124,15 @@ def compare(name: Any, other: Any, **options: Any) -> Pair: ...
 def compare(name: Any, other: Any = None, *, by: str = "layer", **overrides: Any) -> Comparison | Pair:
     """Build a network in every framework and put its layers side by side; or put any two models side by side.
 
-    With one name, `overrides` are fields of the spec, such as `input_size=64` or `num_classes=10`; `by` is "layer",
-    "block" or "stage". With two models, each is a live one or named as `open_model` takes it, and `input_size` and
-    `in_channels` say what images they take. Raises `InputError` for bad input, also if a framework is not installed.
+    With one name, `overrides` are fields of the spec, such as `input_size=64` or `num_classes=10`, and `by` is
+    "layer", "block" or "stage". With two models, each is a live one or named as `open_model` takes it; `input_size`
+    and `in_channels` say what images they take, and `by` is "layer" or "block". Raises `InputError` for bad input,
+    also if a framework is not installed.
     """
     if other is not None:
-        return compare_pair(*open_two(name, other), **overrides)
+        check_choice("by", by, PAIR_LEVELS)
+        found = compare_pair(*open_two(name, other), titles=titles_of(name, other), **overrides)
+        return found.grouped(by)
     spec = get_spec(name, **overrides)
     check_level(by)
     check_installed(*BACKENDS)

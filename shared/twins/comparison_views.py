@@ -1,26 +1,24 @@
-"""A comparison for the terminal, for Markdown, HTML, JSON and CSV."""
+"""A comparison for the terminal, for Markdown, HTML, JSON, CSV and JUnit."""
 
 from __future__ import annotations
 
-import csv
 import html
-import io
-import json
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from shared.backends import BACKENDS
-from shared.base.words import CROSS, TICK, short_number, text_of
+from shared.base.words import CROSS, TICK, short_number
 from shared.networks.spec import ResNetSpec
 from shared.networks.table import Shape
 from shared.twins.comparison_rows import CompareRow
+from shared.twins.junit import Case
+from shared.twins.views import Views
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 #: From this width on there is a column for each number of each framework.
 WIDE = 125
-TEXT_WIDTH = 200
 LEFT_ALIGNED = ("layer", "kind", "equal", "=")
 
 
@@ -79,31 +77,23 @@ def _is_sum(row: CompareRow) -> bool:
     return row.kind in ("subtotal", "")
 
 
-class ComparisonViews:
+class ComparisonViews(Views):
     """What a comparison looks like. `Comparison` adds what there is to show."""
 
+    TEXT_WIDTH: ClassVar[int] = 200
     spec: ResNetSpec
     input_size: int
     by: str
+    rows: tuple[CompareRow, ...]
 
     @property
-    def equal(self) -> bool:
-        """Whether nothing differs."""
-        raise NotImplementedError
+    def title(self) -> str:
+        """The network, and for which images."""
+        return f"{self.spec.name} at {self.input_size}x{self.input_size}"
 
     @property
     def totals(self) -> CompareRow:
         """The sum over all layers."""
-        raise NotImplementedError
-
-    @property
-    def verdict(self) -> str:
-        """One line on the whole."""
-        raise NotImplementedError
-
-    @property
-    def reasons(self) -> list[str]:
-        """Why other sources give other totals."""
         raise NotImplementedError
 
     def lines(self) -> list[CompareRow]:
@@ -128,21 +118,11 @@ class ComparisonViews:
             table.add_row(*texts, mark, style=style, end_section=line.kind == "subtotal")
         return table
 
-    def to_text(self) -> str:
-        """Return the comparison as aligned plain text."""
-        table = text_of(self.to_rich(), TEXT_WIDTH)
-        return "\n".join([table, "", self.verdict, *(f"  - {reason}" for reason in self.reasons)])
-
-    def __repr__(self) -> str:
-        return self.to_text()
-
-    def to_markdown(self) -> str:
-        """Return the comparison as a GitHub table."""
+    def table(self) -> tuple[Sequence[str], Sequence[bool], Sequence[Sequence[str]]]:
+        """Return the columns of a table in Markdown."""
         heads = headings(self.totals.shapes)
-        right = ["---" if heading in LEFT_ALIGNED else "---:" for heading in heads]
-        lines = [heads, right, *map(cells, [*self.lines(), self.totals])]
-        table = ["| " + " | ".join(line) + " |" for line in lines]
-        return "\n".join([*table, "", self.verdict, "", *(f"- {reason}" for reason in self.reasons)]) + "\n"
+        lines = [cells(row) for row in [*self.lines(), self.totals]]
+        return heads, [heading in LEFT_ALIGNED for heading in heads], lines
 
     def to_html(self) -> str:
         """Return the comparison as plain table markup: GitHub strips styles, so it uses none."""
@@ -164,12 +144,9 @@ class ComparisonViews:
             + f"\n</tbody>\n</table>\n<p><b>{html.escape(self.verdict)}</b></p>\n<ul>{reasons}</ul>\n"
         )
 
-    def _repr_html_(self) -> str:
-        return self.to_html()
-
-    def to_json(self) -> str:
-        """Return the comparison as JSON: the spec, the lines, the totals, the verdict and the reasons."""
-        content: dict[str, Any] = {
+    def content(self) -> dict[str, Any]:
+        """Return the spec, the lines, the totals, the verdict and the reasons."""
+        return {
             "spec": self.spec.to_dict(),
             "input_size": self.input_size,
             "by": self.by,
@@ -179,15 +156,22 @@ class ComparisonViews:
             "totals": plain(self.totals),
             "reasons": self.reasons,
         }
-        return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
-    def to_csv(self) -> str:
-        """Return one line for each row, with plain numbers, without subtotals, for a spreadsheet."""
-        rows = [plain(row) for row in self.lines() if row.kind != "subtotal"]
-        file = io.StringIO()
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(rows[0])
-        for row in rows:
-            values = row.values()
-            writer.writerow([" ".join(map(str, value)) if isinstance(value, tuple) else value for value in values])
-        return file.getvalue()
+    def records(self) -> list[dict[str, Any]]:
+        """Return one line for each row, with plain numbers, without subtotals."""
+        return [plain(row) for row in self.lines() if row.kind != "subtotal"]
+
+    def cases(self) -> list[Case]:
+        """Return a test for each line: the class is its block."""
+        rows = [row for row in self.lines() if row.kind != "subtotal"]
+        return [Case(row.block, row.name, *("" if row.equal else text for text in _failure(row))) for row in rows]
+
+
+def _failure(row: CompareRow) -> tuple[str, str]:
+    """Return what is wrong with a line that is not equal, and all that each framework has."""
+    each = [
+        f"{BACKENDS[name].title}: shape {_shape_text(shape) or 'none'}, {row.parameters[name]:,} parameters, "
+        f"{row.buffers[name]:,} buffers"
+        for name, shape in row.shapes.items()
+    ]
+    return f"{row.kind}: not as the table says, or not in all frameworks", "\n".join(each)

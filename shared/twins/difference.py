@@ -60,3 +60,12 @@ def weighted_layers(spec: ResNetSpec) -> int:
 def probe_spec(spec: ResNetSpec) -> ResNetSpec:
     """Return the same network for images of at most 64 pixels, on which it is verified."""
     return replace(spec, input_size=min(spec.input_size, PROBE_SIZE))
+
+
+def error_of(found: NDArray[Any], expected: NDArray[Any]) -> float:
+    """Return the largest difference, relative to the root mean square of what is expected; inf if one is no number."""
+    if found.shape != expected.shape:
+        return float("inf")
+    size = float(np.sqrt(np.mean(np.square(expected, dtype=np.float64)))) or 1.0
+    error = float(np.abs(found.astype(np.float64) - expected).max(initial=0.0)) / size
+    return float("inf") if np.isnan(error) else error

@@ -8,13 +8,15 @@ from typing import Any
 
 from shared.backends import BACKENDS, framework_of, load_backend, load_part
 from shared.base.checks import check_choice
-from shared.base.errors import InputError
+from shared.base.errors import InputError, WeightsError
 from shared.base.printable import printable, quoted
 from shared.networks.catalog import SPECS, get_spec
 from shared.twins.own_code import model_of_file, model_of_module
 
 #: How the file of a saved model ends -> the backend that opens it.
 SAVED = {".pt2": "torch", ".keras": "tf"}
+#: Characters of what a model is called in a verdict.
+MOST_TITLE = 40
 #: Which one builds a network of the catalog if nothing is said.
 USUAL = "torch"
 FORMS = f"a model is named by FILE.py:NAME, package.module:NAME, a {' or '.join(SAVED)} file, or a name of the catalog"
@@ -47,7 +49,12 @@ def open_model(name: str, *, framework: str | None = None, weights: Path | None 
             f"{printable(name)} is a {BACKENDS[found].title} model, and {BACKENDS[str(framework)].title} was asked for"
         )
     if weights is not None:
-        load_part(found, "saved").give_weights(model, weights)
+        try:
+            load_part(found, "saved").give_weights(model, weights)
+        except WeightsError as error:
+            if printable(weights) in str(error):
+                raise
+            raise WeightsError(f"{printable(weights)} for {printable(name)}: {error}") from error
     return model
 
 
@@ -87,6 +94,14 @@ def open_two(first: Any, second: Any, *, weights: tuple[Path | None, Path | None
             framework = framework_of(other) if _is_of_catalog(given[place]) and not isinstance(other, str) else None
             given[place] = open_model(given[place], framework=framework, weights=weights[place])
     return given[0], given[1]
+
+
+def titles_of(first: Any, second: Any) -> tuple[str | None, str | None]:
+    """Return what two models are to be called: each as it was typed, a long name by its end; None for a live one."""
+    shown = [" ".join(each.split()) if isinstance(each, str) else None for each in (first, second)]
+    short = [each if each is None or len(each) <= MOST_TITLE else f"…{each[1 - MOST_TITLE :]}" for each in shown]
+    titles = [each if each is None else printable(each) for each in short]
+    return titles[0], titles[1]
 
 
 def _is_of_catalog(name: Any) -> bool:

@@ -57,12 +57,16 @@ class Call:
     called: bool = False
 
 
+def framework_of_any(value: Any) -> str | None:
+    """Return the name of the backend whose model or program this is, of those that are loaded, or None."""
+    loaded = [name for name, known in BACKENDS.items() if all(module in sys.modules for module in known.modules)]
+    found = framework_of(value)
+    return found or next((name for name in loaded if load_part(name, "saved").is_model(value)), None)
+
+
 def is_model(value: Any) -> bool:
     """Return whether this is a model of a framework that is loaded, or a program of it."""
-    if framework_of(value) is not None:
-        return True
-    loaded = [name for name, known in BACKENDS.items() if all(module in sys.modules for module in known.modules)]
-    return any(load_part(name, "saved").is_model(value) for name in loaded)
+    return framework_of_any(value) is not None
 
 
 def parse_call(text: str) -> Call:

@@ -1,36 +1,45 @@
 """Any two models beside each other: seen as graphs, aligned, and every difference said, whoever wrote them.
 
->>> from shared.twins import compare_pair
->>> compare_pair(my_torch_model, my_keras_model, input_size=96)
+>>> from shared.twins import compare
+>>> compare(my_torch_model, my_keras_model, input_size=96)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.backends import BACKENDS, framework_of, load_part
-from shared.base.checks import check_images, check_whole
+from shared.backends import BACKENDS, load_part
+from shared.base.checks import check_choice
 from shared.base.errors import InputError
 from shared.base.printable import printable, quoted
 from shared.base.words import CROSS, TICK
 from shared.networks.graph import BUFFERS, Graph, Node
-from shared.twins.alignment import Alignment, align
+from shared.twins.alignment import Alignment, align, main_shape, weight_shapes
+from shared.twins.belonging import outputs_of, sharing
+from shared.twins.inputs import in_layout, usual_inputs
+from shared.twins.own_code import framework_of_any
+from shared.twins.paddings import TAKES_PADDING
 from shared.twins.pair_views import PairViews
-from shared.twins.simplify import Simple, Simplified, simplify
+from shared.twins.simplify import COMMUTATIVE, Simple, Simplified, kind_of, simplify, without_ones
 
-#: Pixels where neither a model nor the user says how large its images are.
-USUAL_SIZE = 224
-#: An image of more is no question about a network.
-MOST_PIXELS, MOST_CHANNELS = 4096, 1024
+#: What a graph is of that was drawn from a spec, not read from a model.
+NO_FRAMEWORK = "catalog"
+#: What one line of a pair may stand for.
+LEVELS = ("layer", "block")
+#: Characters of what a model is called.
+MOST_TITLE = 60
 #: Kinds that only move numbers about: a difference there is one of writing.
-QUIET = ("input", "flatten", "reshape", "permute", "parameter")
+QUIET = ("input", "flatten", "reshape", "permute", "tokens", "pixels", "parameter")
 #: Settings that say nothing of what is computed in inference.
-SILENT = {"batch_norm": ("momentum", "training")}
+SILENT = {"batch_norm": ("momentum",)}
+#: Numbers so coarse that a layer's output shows it.
+HALF = ("float16", "bfloat16")
 #: Of a layer that would be the same if those in front of it were.
 FOLLOWS = "another shape, which follows from a difference before"
 #: How a difference begins that changes the number of parameters.
@@ -39,6 +48,8 @@ ROLE_WORDS = ("no ", "weight ", "bias ", "running_")
 SAME_NETWORK = 0.6
 #: And of whose pairs more than this share is fed by others than each other's partners.
 MOST_REWIRED = 0.15
+#: So many are no other network, however small the two are: a norm that stands elsewhere makes three.
+FEW_REWIRED = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,28 +73,57 @@ class PairRow:
         return found.node.name
 
     @property
-    def more(self) -> int:
-        """How many parameters the second model has more here than the first."""
-        first, second = (side.node.parameters if side else 0 for side in (self.left, self.right))
+    def parameters(self) -> tuple[int, int]:
+        """How many parameters the two models have here."""
+        return self.left.node.parameters if self.left else 0, self.right.node.parameters if self.right else 0
+
+    def more(self, role: str = "") -> int:
+        """Return how many parameters the second model has more here than the first, of one role or of all."""
+        first, second = (_count(side, role) for side in (self.left, self.right))
         return second - first
+
+
+def _count(side: Simple | None, role: str) -> int:
+    """Return how many parameters a layer has, of one role or of all."""
+    if side is None or role in BUFFERS:
+        return 0
+    if not role:
+        return side.node.parameters
+    return int(np.prod(side.node.weights[role].shape)) if role in side.node.weights else 0
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Pair(PairViews):
     """Two models, seen and aligned. `rows` are in the order of dataflow.
 
-    `str()`, a notebook cell, `to_html()`, `to_json()` and so on show them.
+    `str()`, a notebook cell, `to_html()`, `to_json()` and so on show them, or with `by="block"` the sums of blocks.
     """
 
     first: Graph
     second: Graph
     alignment: Alignment
     rows: tuple[PairRow, ...]
+    by: str = "layer"
 
     @property
     def equal(self) -> bool:
         """Whether all layers and operations are the same."""
         return all(row.equal for row in self.rows)
+
+    @property
+    def totals(self) -> tuple[Mapping[str, int], Mapping[str, int]]:
+        """How many parameters and buffers each model has, a weight that layers share counted once."""
+        return totals(self.first), totals(self.second)
+
+    def grouped(self, by: str) -> Pair:
+        """Return the same pair, shown by "layer" or "block"; raise `InputError` where names tell of no blocks."""
+        check_choice("by", by, LEVELS)
+        if by == "block" and not self.named():
+            raise InputError(
+                f"neither {' nor '.join(self.names)} has blocks in the names of its layers, like layer1.0.conv1, "
+                "stage1/block2/conv or conv2_block1_1_conv; show them by layer"
+            )
+        return replace(self, by=by)
 
     @property
     def refused(self) -> str:
@@ -93,18 +133,13 @@ class Pair(PairViews):
     @property
     def names(self) -> tuple[str, str]:
         """What the two are called; by their place where both have the same name."""
-        titles = BACKENDS[self.first.framework].title, BACKENDS[self.second.framework].title
-        if titles[0] != titles[1]:
-            return f"{self.first.title} ({titles[0]})", f"{self.second.title} ({titles[1]})"
-        same = self.first.title == self.second.title
-        return (
-            (f"{self.first.title} (first)", f"{self.second.title} (second)")
-            if same
-            else (
-                self.first.title,
-                self.second.title,
-            )
-        )
+        frameworks = [
+            BACKENDS[graph.framework].title if graph.framework else NO_FRAMEWORK for graph in (self.first, self.second)
+        ]
+        first, second = (printable(graph.title, MOST_TITLE) for graph in (self.first, self.second))
+        if frameworks[0] != frameworks[1]:
+            return f"{first} ({frameworks[0]})", f"{second} ({frameworks[1]})"
+        return (f"{first} (first)", f"{second} (second)") if first == second else (first, second)
 
     @property
     def verdict(self) -> str:
@@ -117,7 +152,9 @@ class Pair(PairViews):
             return f"{CROSS} {both} are not the same network: {self.refused}"
         bad = [row for row in self.rows if not row.equal]
         what = ", ".join(bad[0].differences) or "only in the " + ("first" if bad[0].right is None else "second")
-        return f"{CROSS} {both}: {len(bad)} of {len(self.rows)} rows differ, the first is {bad[0].name}: {what}"
+        return (
+            f"{CROSS} {both}: {len(bad)} of {len(self.rows)} rows differ, the first is {printable(bad[0].name)}: {what}"
+        )
 
     @property
     def reasons(self) -> list[str]:
@@ -129,62 +166,22 @@ class Pair(PairViews):
         return [_reason(kind, text, rows) for (kind, text), rows in groups.items()]
 
 
-def _known(model: Any) -> tuple[int | None, int | None, int | None]:
-    """Return height, width and channels of the images that a model takes, None for what it does not say."""
-    shape = getattr(model, "input_shape", None)
-    if isinstance(shape, tuple) and len(shape) == 4:
-        return shape[1], shape[2], shape[3]
-    modules = model.modules() if hasattr(model, "modules") else ()
-    return None, None, next((int(each.in_channels) for each in modules if hasattr(each, "in_channels")), None)
-
-
-def usual_image(
-    models: Sequence[Any], *, input_size: int | None = None, in_channels: int | None = None
-) -> NDArray[Any]:
-    """Return one random image (1, H, W, C) that all of these models take, by what they say of themselves."""
-    for name, value, most in (("input_size", input_size, MOST_PIXELS), ("in_channels", in_channels, MOST_CHANNELS)):
-        if value is not None:
-            check_whole(name, value, 1, most)
-    known = [_known(model) for model in models]
-    height, width, channels = (
-        next((each[axis] for each in known if each[axis] is not None), None) for axis in range(3)
-    )
-    shape = (1, input_size or height or USUAL_SIZE, input_size or width or USUAL_SIZE, in_channels or channels or 3)
-    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
-
-
-def as_images(images: Any) -> NDArray[Any]:
-    """Return images (N, H, W, C) in float32; raise `InputError` for what is none."""
-    return check_images(images, "N, H, W, C", None).astype(np.float32)
-
-
-def in_layout(images: NDArray[Any], framework: str) -> NDArray[Any]:
-    """Return images (N, H, W, C) as a framework takes them; other arrays stay as they are."""
-    first = images.ndim == 4 and BACKENDS[framework].layout == "C,H,W"
-    return images.transpose(0, 3, 1, 2) if first else images
-
-
 def see(model: Any, *inputs: NDArray[Any]) -> Graph:
     """Return the graph of any PyTorch or Keras model: what it does with `inputs`, images as (N, H, W, C).
 
-    Without inputs it is shown one random image. Raises `InputError`, in one line, for something that is no model and
-    for a model that cannot be seen.
+    Without inputs it is shown a random one; an exported program knows its own. Raises `InputError`, in one line, for
+    something that is no model and for a model that cannot be seen.
     """
-    framework = framework_of(model)
+    framework = framework_of_any(model)
     if framework is None:
         raise InputError(f"this is no PyTorch or Keras model but {quoted(type(model).__name__)}")
-    given = [in_layout(each, framework) for each in inputs or (usual_image([model]),)]
-    found: Graph = load_part(framework, "graph").read_graph(model, *given)
+    given = [in_layout(each, framework) for each in inputs or usual_inputs([model])]
+    try:
+        found: Graph = load_part(framework, "graph").read_graph(model, *given)
+    except (NotImplementedError, RuntimeError) as error:  # on a device without numbers, say
+        name = printable(type(model).__name__)
+        raise InputError(f"{name} cannot be seen: {printable(' '.join(str(error).split()), 200)}") from error
     return found
-
-
-def compare_pair(first: Any, second: Any, *, input_size: int | None = None, in_channels: int | None = None) -> Pair:
-    """Lay two models beside each other, of one framework or of two, whoever wrote them.
-
-    `input_size` is height and width of the images in pixels; by default what a model says of itself, else 224.
-    """
-    image = usual_image([first, second], input_size=input_size, in_channels=in_channels)
-    return compare_graphs(see(first, image), see(second, image))
 
 
 def compare_graphs(first: Graph, second: Graph) -> Pair:
@@ -206,8 +203,10 @@ def _kinds_of_difference(row: PairRow) -> list[tuple[str, str]]:
 
 def _reason(kind: str, text: str, rows: Sequence[PairRow]) -> str:
     """Return a line about all rows that differ in the same way."""
-    names = rows[0].name if len(rows) == 1 else f"{len(rows)} times, first in {rows[0].name}"
-    more = sum(row.more for row in rows) if "only in" in text or text.startswith(ROLE_WORDS) else 0
+    name = printable(rows[0].name)
+    names = name if len(rows) == 1 else f"{len(rows)} times, first in {name}"
+    role = text.removeprefix("no ").partition(" ")[0] if text.startswith(ROLE_WORDS) else ""
+    more = sum(row.more(role) for row in rows) if role or "only in" in text else 0
     count = f"; {abs(more):,} parameters {'more' if more > 0 else 'fewer'} in the second" if more else ""
     return f"{kind}: {text} ({names}){count}".removeprefix(": ")
 
@@ -222,6 +221,7 @@ def _rows(alignment: Alignment) -> list[PairRow]:
         found = differences(first[left], second[right], alignment)
         if (left, right) in rewired:
             found = (*found, "fed by other layers")
+        found = (*found, *sharing(alignment, left, right), *outputs_of(alignment, left, right))
         place[right] = float(left)
         rows.append((left, PairRow(left=first[left], right=second[right], differences=found)))
     rows += [(left, PairRow(left=first[left], right=None)) for left in alignment.left]
@@ -237,12 +237,15 @@ def _rows(alignment: Alignment) -> list[PairRow]:
 def differences(left: Simple, right: Simple, alignment: Alignment) -> tuple[str, ...]:
     """Return in words how two partners differ, without their weights' values."""
     mine, theirs = left.node, right.node
-    if mine.kind != theirs.kind:
+    if mine.kind != theirs.kind and kind_of(mine) != kind_of(theirs):
         return (f"{mine.kind} in the first, {theirs.kind} in the second",)
-    found = [*_weights(mine, theirs), *_settings(mine, theirs)]
-    if left.shape != right.shape and mine.kind not in QUIET and not found:
+    settings = _settings(mine, theirs) if mine.kind == theirs.kind else ()
+    found = [*_weights(mine, theirs), *settings, *_precision(mine, theirs)]
+    if _turned(left, right, alignment):
+        found.append("inputs in another order")
+    if without_ones(left.shape) != without_ones(right.shape) and mine.kind not in QUIET and not found:
         follows = any(
-            alignment.first.nodes[source].shape != alignment.second.nodes[partner].shape
+            without_ones(alignment.first.nodes[source].shape) != without_ones(alignment.second.nodes[partner].shape)
             for source in left.inputs
             if (partner := alignment.partner.get(source)) is not None
         )
@@ -250,10 +253,17 @@ def differences(left: Simple, right: Simple, alignment: Alignment) -> tuple[str,
     return tuple(found)
 
 
+def _turned(left: Simple, right: Simple, alignment: Alignment) -> bool:
+    """Whether two partners are fed by partners, but in another order, and it matters."""
+    partners = [alignment.partner.get(source) for source in left.inputs]
+    moved = partners != list(right.inputs) and Counter(partners) == Counter(right.inputs)
+    return moved and left.node.kind not in COMMUTATIVE
+
+
 def _weights(mine: Node, theirs: Node) -> list[str]:
     found = []
     for role in dict.fromkeys((*mine.weights, *theirs.weights)):
-        shapes = [node.weights[role].shape if role in node.weights else None for node in (mine, theirs)]
+        shapes = [dict(weight_shapes(node)).get(role) for node in (mine, theirs)]
         if shapes[0] == shapes[1]:
             continue
         if None in shapes:
@@ -266,12 +276,28 @@ def _weights(mine: Node, theirs: Node) -> list[str]:
 
 def _settings(mine: Node, theirs: Node) -> list[str]:
     silent = SILENT.get(mine.kind, ())
-    names = dict.fromkeys((*mine.settings, *theirs.settings))
-    return [
-        f"{name} {_text(mine.settings.get(name))} and {_text(theirs.settings.get(name))}"
-        for name in names
-        if name not in silent and not _same(mine.settings.get(name), theirs.settings.get(name))
-    ]
+    found = []
+    for name in dict.fromkeys((*mine.settings, *theirs.settings)):
+        usual = TAKES_PADDING.get(mine.kind) if name == "padding_value" else None
+        values = mine.settings.get(name, usual), theirs.settings.get(name, usual)
+        if name not in silent and not _same(*values):
+            found.append(f"{name} {_text(values[0])} and {_text(values[1])}")
+    return [*found, *_momentum(mine, theirs)]
+
+
+def _precision(mine: Node, theirs: Node) -> Iterator[str]:
+    if mine.dtype != theirs.dtype and {mine.dtype, theirs.dtype} & set(HALF):
+        yield f"dtype {mine.dtype} and {theirs.dtype}: half precision"
+
+
+def _momentum(mine: Node, theirs: Node) -> Iterator[str]:
+    """Yield that a momentum was taken over as it is, though the two frameworks count it the other way round."""
+    shares = [float(node.settings["momentum"]) for node in (mine, theirs) if "momentum" in node.settings]
+    if len(shares) == 2 and _same(shares[0], 1.0 - shares[1]) and shares[0] != shares[1]:
+        yield (
+            f"momentum {shares[0]:g} and {shares[1]:g} as PyTorch counts it (Keras' is 1 minus that): "
+            "it was taken over without turning it round"
+        )
 
 
 def _same(first: Any, second: Any) -> bool:
@@ -297,16 +323,13 @@ def _why_not_one(alignment: Alignment) -> str:
     alike = sum(_same_weights(first, second, *pair) for pair in alignment.pairs)
     if max(weighted) and alike < SAME_NETWORK * max(weighted):
         return f"only {alike} of {max(weighted)} layers with weights have a partner with weights of the same shape"
-    if len(alignment.wiring) > max(2, MOST_REWIRED * len(alignment.pairs)):
+    if len(alignment.wiring) > max(FEW_REWIRED, MOST_REWIRED * len(alignment.pairs)):
         return f"{len(alignment.wiring)} of {len(alignment.pairs)} layers that look alike are fed by other layers"
     return ""
 
 
 def _same_weights(first: Simplified, second: Simplified, left: int, right: int) -> bool:
-    shapes = [
-        getattr(graph.nodes[number].node.weights.get("weight"), "shape", None)
-        for graph, number in ((first, left), (second, right))
-    ]
+    shapes = [main_shape(graph.nodes[number].node) for graph, number in ((first, left), (second, right))]
     return shapes[0] is not None and shapes[0] == shapes[1]
 
 

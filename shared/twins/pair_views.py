@@ -1,18 +1,18 @@
-"""A pair of models for the terminal, for Markdown, HTML, JSON and CSV."""
+"""A pair of models for the terminal, for Markdown, HTML, JSON, CSV and JUnit."""
 
 from __future__ import annotations
 
-import csv
-import html
-import io
-import json
-from collections.abc import Iterable, Sequence
-from itertools import groupby
-from typing import TYPE_CHECKING, Any
+import functools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from shared.base.printable import printable
-from shared.base.words import CROSS, TICK, text_of
+from shared.base.words import CROSS, TICK
 from shared.networks.graph import Graph
+from shared.twins import pair_page
+from shared.twins.junit import Case
+from shared.twins.pair_blocks import PairBlock, block_rows
+from shared.twins.views import Views
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from shared.twins.pair import PairRow
     from shared.twins.simplify import Simple
 
-TEXT_WIDTH = 180
+
+#: What is shown: a layer or operation, or a block of them.
+Line: TypeAlias = "PairRow | PairBlock"
 #: Characters of a layer's name, which its author chose.
-MOST_NAME = 60
+MOST_NAME = 120
 HEADINGS = ("first", "kind", "shape", "parameters", "second", "parameters", "", "differences")
 NARROW = ("first", "second", "shape", "parameters", "")
+NUMBERS = ("shape", "parameters")
 #: From this width on the differences have a column of their own.
 WIDE = 120
 
@@ -39,11 +42,6 @@ def name_text(simple: Simple | None) -> str:
     return "" if simple is None else printable(simple.node.name, MOST_NAME)
 
 
-def count_text(simple: Simple | None) -> str:
-    """Return the number of parameters, nothing for none."""
-    return f"{simple.node.parameters:,}" if simple and simple.node.parameters else ""
-
-
 def difference_text(row: PairRow) -> str:
     """Return how the two sides of a line differ."""
     if row.left is None or row.right is None:
@@ -51,39 +49,32 @@ def difference_text(row: PairRow) -> str:
     return "; ".join(row.differences)
 
 
-def cells(row: PairRow) -> list[str]:
+def differing_text(differing: int, rows: int) -> str:
+    """Return how many lines of several differ; nothing where none does."""
+    return f"{differing} of {rows} differ" if differing else ""
+
+
+def cells(line: Line) -> list[str]:
     """Return a line as texts, in the order of `HEADINGS`."""
-    found = row.left or row.right
+    if isinstance(line, PairBlock):
+        first, second = (f"{count:,}" for count in line.parameters)
+        names = [printable(name, MOST_NAME) for name in (line.first, line.second)]
+        found = line.rows[-1].left or line.rows[-1].right
+        mark = CROSS if line.differing else TICK
+        what = differing_text(line.differing, len(line.rows))
+        return [names[0], f"block of {len(line.rows)}", shape_text(found), first, names[1], second, mark, what]
+    found = line.left or line.right
     assert found is not None
-    return [
-        name_text(row.left),
-        found.node.kind,
-        shape_text(found),
-        count_text(row.left),
-        name_text(row.right),
-        count_text(row.right),
-        TICK if row.equal else CROSS,
-        difference_text(row),
-    ]
+    counts = [f"{side.node.parameters:,}" if side and side.node.parameters else "" for side in (line.left, line.right)]
+    mark = TICK if line.equal else CROSS
+    names = [name_text(line.left), name_text(line.right)]
+    return [names[0], found.node.kind, shape_text(found), counts[0], names[1], counts[1], mark, difference_text(line)]
 
 
-def narrow_cells(row: PairRow) -> list[str]:
-    """Return a line as texts, in the order of `NARROW`."""
-    counts = list(dict.fromkeys((count_text(row.left), count_text(row.right))))
-    shape = shape_text(row.left or row.right)
-    return [name_text(row.left), name_text(row.right), shape, "≠".join(counts), TICK if row.equal else CROSS]
-
-
-def parameters_of(rows: Sequence[PairRow]) -> tuple[int, int]:
-    """Return how many parameters the two models have in these lines."""
-    first = sum(row.left.node.parameters for row in rows if row.left)
-    return first, sum(row.right.node.parameters for row in rows if row.right)
-
-
-def block_of(row: PairRow) -> str:
-    """Return the block that a line belongs to, by the path of its name; empty where there is no hierarchy."""
-    parts = row.name.replace("/", ".").split(".")
-    return printable(".".join(parts[:2]), MOST_NAME) if len(parts) > 2 else ""
+def narrow(texts: Sequence[str]) -> list[str]:
+    """Return the cells of `HEADINGS` that `NARROW` has, with one number where both models have the same."""
+    first, _, shape, count, second, other, mark, _ = texts
+    return [first, second, shape, count if count == other else f"{count}≠{other}", mark]
 
 
 def describe(simple: Simple | None) -> dict[str, Any] | None:
@@ -92,14 +83,14 @@ def describe(simple: Simple | None) -> dict[str, Any] | None:
         return None
     node = simple.node
     return {
-        "name": printable(node.name, MOST_NAME),
+        "name": printable(node.name),
         "kind": node.kind,
-        "source": printable(node.source, MOST_NAME),
+        "source": printable(node.source),
         "shape": list(simple.shape),
         "parameters": node.parameters,
         "buffers": node.buffers,
-        "settings": {name: plain(value) for name, value in node.settings.items()},
-        "weights": {role: list(weight.shape) for role, weight in node.weights.items()},
+        "settings": {printable(name): plain(value) for name, value in node.settings.items()},
+        "weights": {printable(role): list(weight.shape) for role, weight in node.weights.items()},
     }
 
 
@@ -107,211 +98,170 @@ def plain(value: Any) -> Any:
     """Return a setting as JSON has it."""
     if isinstance(value, tuple | list):
         return [plain(each) for each in value]
-    return value if isinstance(value, bool | int | float | None) else printable(str(value), MOST_NAME)
+    return value if isinstance(value, bool | int | float | None) else printable(str(value))
 
 
-class PairViews:
+class PairViews(Views):
     """What a pair looks like. `Pair` adds what there is to show."""
 
+    TEXT_WIDTH: ClassVar[int] = 180
     first: Graph
     second: Graph
     rows: tuple[PairRow, ...]
-
-    @property
-    def equal(self) -> bool:
-        """Whether nothing differs."""
-        raise NotImplementedError
+    by: str
 
     @property
     def names(self) -> tuple[str, str]:
         """What the two are called."""
         raise NotImplementedError
 
+    @functools.cached_property
+    def blocks(self) -> list[PairBlock]:
+        """The lines by the block that they belong to; lines in no block stay in runs without a name."""
+        return block_rows(self.rows)
+
     @property
-    def verdict(self) -> str:
-        """One line on the whole."""
+    def title(self) -> str:
+        """Both names."""
+        return " and ".join(self.names)
+
+    @property
+    def totals(self) -> tuple[Mapping[str, int], Mapping[str, int]]:
+        """How many parameters and buffers each model has, a weight that layers share counted once."""
         raise NotImplementedError
 
     @property
-    def reasons(self) -> list[str]:
-        """Every kind of difference once."""
-        raise NotImplementedError
+    def differing(self) -> int:
+        """How many lines differ."""
+        return sum(not row.equal for row in self.rows)
 
-    def blocks(self) -> list[tuple[str, list[PairRow]]]:
-        """Return the lines by the block that they belong to, in their order; "" for what is in none."""
-        return [(name, list(rows)) for name, rows in groupby(self.rows, block_of)]
+    @property
+    def notes(self) -> list[str]:
+        """What the readers of the two models could not see, and why sums may differ from the totals."""
+        found = []
+        for name, graph, total, side in zip(
+            self.names, (self.first, self.second), self.totals, ("left", "right"), strict=True
+        ):
+            found += [f"{name}: {printable(note, 400)}" for note in graph.notes]
+            summed = sum(each.node.parameters for row in self.rows if (each := getattr(row, side)))
+            if summed > total["parameters"]:
+                more = summed - total["parameters"]
+                found.append(f"{name}: {more:,} parameters are shared by several layers; the total counts them once")
+        return found
+
+    def lines(self) -> list[Line]:
+        """Return the lines to show, without the total: layers with a subtotal behind each block, or the blocks."""
+        found: list[Line] = []
+        for block in self.blocks:
+            if not block.name or self.by == "layer":
+                found += block.rows
+            if block.name:
+                found.append(block)
+        return found
+
+    def total_cells(self) -> list[str]:
+        """Return the line below all others, in the order of `HEADINGS`."""
+        first, second = (f"{total['parameters']:,}" for total in self.totals)
+        mark = CROSS if self.differing else TICK
+        return ["total", "", "", first, "", second, mark, differing_text(self.differing, len(self.rows))]
 
     def to_rich(self, width: int = WIDE) -> Table:
         """Return the pair as a table for rich's console, without the column of differences below 120 characters."""
         from rich import box
-        from rich.markup import escape
         from rich.table import Table
+        from rich.text import Text
 
         wide = width >= WIDE
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
         for heading in HEADINGS if wide else NARROW:
-            justify = "right" if heading in ("shape", "parameters") else "left"
-            table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
-        for name, rows in self.blocks():
-            for row in rows:
-                texts = [escape(text) for text in (cells(row) if wide else narrow_cells(row))]
-                table.add_row(*texts, style=None if row.equal else "bold")
-            if name:
-                table.add_row(*self._subtotal(name, rows, wide), style="dim", end_section=True)
+            table.add_column(heading, justify="right" if heading in NUMBERS else "left", overflow="fold")
+        place = HEADINGS.index("") if wide else NARROW.index("")
+
+        def add(texts: Sequence[str], style: str = "", end: bool = False) -> None:
+            shown = [Text(text) for text in (texts if wide else narrow(texts))]
+            shown[place].stylize("green" if shown[place].plain == TICK else "bold red")
+            table.add_row(*shown, style=style, end_section=end)
+
+        for line in self.lines():
+            subtotal = isinstance(line, PairBlock) and self.by == "layer"
+            style = "bold" if subtotal or self._differs(line) else ""
+            add(cells(line), style, end=subtotal)
+        add(self.total_cells(), "bold")
         return table
 
-    def _subtotal(self, name: str, rows: Sequence[PairRow], wide: bool) -> list[str]:
-        first, second = parameters_of(rows)
-        mark = TICK if all(row.equal for row in rows) else CROSS
-        if wide:
-            return [name, "block", "", f"{first:,}", "", f"{second:,}", mark, ""]
-        return [name, "", "", f"{first:,}" if first == second else f"{first:,}≠{second:,}", mark]
+    @staticmethod
+    def _differs(line: Line) -> bool:
+        return bool(line.differing) if isinstance(line, PairBlock) else not line.equal
 
-    def to_text(self) -> str:
-        """Return the pair as aligned plain text."""
-        table = text_of(self.to_rich(TEXT_WIDTH), TEXT_WIDTH)
-        return "\n".join([table, "", self.verdict, *(f"  - {reason}" for reason in self.reasons)])
+    def table(self) -> tuple[Sequence[str], Sequence[bool], Sequence[Sequence[str]]]:
+        """Return the columns of a table in Markdown."""
+        lines = [cells(line) for line in self.lines()]
+        return HEADINGS, [heading not in NUMBERS for heading in HEADINGS], [*lines, self.total_cells()]
 
-    def __repr__(self) -> str:
-        return self.to_text()
-
-    def to_markdown(self) -> str:
-        """Return the pair as a GitHub table."""
-        right = ["---:" if heading in ("shape", "parameters") else "---" for heading in HEADINGS]
-        lines = [list(HEADINGS), right, *([text.replace("|", "\\|") for text in cells(row)] for row in self.rows)]
-        table = ["| " + " | ".join(line) + " |" for line in lines]
-        return "\n".join([*table, "", self.verdict, "", *(f"- {reason}" for reason in self.reasons)]) + "\n"
-
-    def to_json(self) -> str:
-        """Return the pair as JSON: verdict, reasons, and each line with all that is known of both sides."""
-        rows = [
-            {"equal": row.equal, "differences": list(row.differences), "first": describe(row.left)}
-            | {"second": describe(row.right)}
-            for row in self.rows
-        ]
-        content = {
+    def content(self) -> dict[str, Any]:
+        """Return verdict, reasons, notes, totals, blocks, and each line with all that is known of both sides."""
+        place = {id(row): number for number, row in enumerate(self.rows)}
+        return {
             "first": self.names[0],
             "second": self.names[1],
             "equal": self.equal,
             "verdict": self.verdict,
             "reasons": self.reasons,
-            "rows": rows,
+            "notes": self.notes,
+            "totals": dict(zip(("first", "second"), self.totals, strict=True)),
+            "blocks": [
+                _plain_block(block) | {"rows": [place[id(row)] for row in block.rows]} for block in self.named()
+            ],
+            "rows": [
+                {"equal": row.equal, "differences": list(row.differences), "first": describe(row.left)}
+                | {"second": describe(row.right)}
+                for row in self.rows
+            ],
         }
-        return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
-    def to_csv(self) -> str:
-        """Return one line for each row, for a spreadsheet."""
-        file = io.StringIO()
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(
-            ["first", "kind", "shape", "first_parameters", "second", "second_parameters", "equal", "differences"]
-        )
-        for row in self.rows:
-            texts = cells(row)
-            counts = [str(side.node.parameters if side else 0) for side in (row.left, row.right)]
-            writer.writerow([*texts[:3], counts[0], texts[4], counts[1], row.equal, texts[7]])
-        return file.getvalue()
+    def named(self) -> list[PairBlock]:
+        """Return the blocks that have a name."""
+        return [block for block in self.blocks if block.name]
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return one line for each layer, or for each block, with plain numbers."""
+        found = []
+        for block in self.blocks:
+            for line in (block,) if block.name and self.by == "block" else block.rows:
+                first, kind, shape, _, second, _, mark, what = cells(line)
+                counts = line.parameters
+                found.append(
+                    {"first": first, "kind": kind, "shape": shape, "first_parameters": counts[0], "second": second}
+                    | {"second_parameters": counts[1], "equal": mark == TICK, "differences": what}
+                    | {"block": printable(block.name, MOST_NAME)}
+                )
+        return found
+
+    def cases(self) -> list[Case]:
+        """Return a test for each line: the class is its block, or the pair where it is in none."""
+        found = []
+        for record in self.records():
+            alone = not record["first"]
+            name = f"{record['second']} (only in the second)" if alone else record["first"]
+            detail = f"first: {record['first'] or '-'}\nsecond: {record['second'] or '-'}\n{record['differences']}"
+            failure = "" if record["equal"] else record["differences"]
+            found.append(Case(record["block"] or self.title, name, failure, detail))
+        return found
 
     def to_html(self) -> str:
         """Return the pair as one page that needs nothing else: blocks fold, a layer opens to its settings."""
-        return page(self.names, self.verdict, self.reasons, self.blocks())
+        return pair_page.page(self)
 
     def _repr_html_(self) -> str:
-        return body(self.names, self.verdict, self.reasons, self.blocks())
+        return pair_page.body(self)
 
 
-# -- the page
-
-STYLE = """
-.pair { font: 15px/1.45 system-ui, sans-serif; max-width: 70rem; margin: 0 auto; padding: .5rem }
-.pair summary, .pair .line { display: grid; grid-template-columns: 1.6em 1fr 1fr 10em; gap: .5em; padding: .15em 0 }
-.pair summary { cursor: pointer }
-.pair summary span { overflow-wrap: anywhere }
-.pair .head { font-weight: 600; border-bottom: 2px solid }
-.pair .number { text-align: right; font-variant-numeric: tabular-nums }
-.pair details details { margin-left: 1.2em }
-.pair .differs > summary { font-weight: 600; border-left: .3em solid #b3261e; padding-left: .3em }
-.pair .what { margin: .2em 0 .5em 2.4em }
-.pair table { border-collapse: collapse; margin: .2em 0 .8em 2.4em; font-size: .9em }
-.pair td, .pair th { border-bottom: 1px solid; padding: .1em .8em .1em 0; text-align: left; overflow-wrap: anywhere }
-@media (max-width: 40rem) {
-  .pair summary, .pair .line { grid-template-columns: 1.6em 1fr 6em }
-  .pair .second { grid-column: 2; grid-row: 2 }
-  .pair .number { grid-column: 3; grid-row: 1 }
-}
-"""
-
-
-def page(
-    names: Sequence[str], verdict: str, reasons: Iterable[str], blocks: Iterable[tuple[str, list[PairRow]]]
-) -> str:
-    """Return a whole HTML page."""
-    title = html.escape(" and ".join(names))
-    return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        "<style>:root { color-scheme: light dark }</style>\n</head>\n<body>\n"
-        f"{body(names, verdict, reasons, blocks)}</body>\n</html>\n"
-    )
-
-
-def body(
-    names: Sequence[str], verdict: str, reasons: Iterable[str], blocks: Iterable[tuple[str, list[PairRow]]]
-) -> str:
-    """Return what a page and a notebook cell show."""
-    items = "".join(f"<li>{html.escape(reason)}</li>" for reason in reasons)
-    parts = [_block(name, rows) for name, rows in blocks]
-    head = (
-        f'<div class="line head"><span></span><span>{html.escape(names[0])}</span>'
-        f'<span class="second">{html.escape(names[1])}</span><span class="number">parameters</span></div>'
-    )
-    return (
-        f'<div class="pair">\n<style>{STYLE}</style>\n<p><strong>{html.escape(verdict)}</strong></p>\n'
-        f"<ul>{items}</ul>\n{head}\n" + "\n".join(parts) + "\n</div>\n"
-    )
-
-
-def _block(name: str, rows: list[PairRow]) -> str:
-    inside = "\n".join(map(_layer, rows))
-    if not name:
-        return inside
-    equal = all(row.equal for row in rows)
-    first, second = parameters_of(rows)
-    count = f"{first:,}" if first == second else f"{first:,} ≠ {second:,}"
-    head = _summary(equal, name, f"{len(rows)} layers and operations", count)
-    return f"<details{_state(equal)}>{head}\n{inside}\n</details>"
-
-
-def _state(equal: bool) -> str:
-    return "" if equal else ' class="differs" open'
-
-
-def _summary(equal: bool, first: str, second: str, count: str) -> str:
-    mark = TICK if equal else CROSS
-    return (
-        f"<summary><span>{mark}</span><span>{html.escape(first)}</span>"
-        f'<span class="second">{html.escape(second)}</span><span class="number">{html.escape(count)}</span></summary>'
-    )
-
-
-def _layer(row: PairRow) -> str:
-    counts = list(dict.fromkeys((count_text(row.left), count_text(row.right))))
-    head = _summary(row.equal, name_text(row.left), name_text(row.right), " ≠ ".join(counts))
-    what = "" if row.equal else f'<p class="what">{html.escape(difference_text(row))}</p>'
-    mark = "" if row.equal else ' class="differs"'
-    return f"<details{mark}>{head}{what}{_settings(row)}</details>"
-
-
-def _settings(row: PairRow) -> str:
-    """Return what is known of both sides as a small table."""
-    sides = [describe(side) or {} for side in (row.left, row.right)]
-    lines = []
-    for what in ("kind", "source", "shape", "parameters", "buffers"):
-        lines.append((what, *(side.get(what, "") for side in sides)))
-    for what in ("settings", "weights"):
-        names = dict.fromkeys(name for side in sides for name in side.get(what, {}))
-        lines += [(name, *(side.get(what, {}).get(name, "") for side in sides)) for name in names]
-    cells_ = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(str(text))}</td>" for text in line) + "</tr>" for line in lines
-    )
-    return f"<table><tr><th></th><th>first</th><th>second</th></tr>{cells_}</table>"
+def _plain_block(block: PairBlock) -> dict[str, Any]:
+    """Return a block as plain values."""
+    return {
+        "first": printable(block.first),
+        "second": printable(block.second),
+        "first_parameters": block.parameters[0],
+        "second_parameters": block.parameters[1],
+        "differing": block.differing,
+    }

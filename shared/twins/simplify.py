@@ -1,286 +1,162 @@
 """A graph without what makes no difference, so that two networks that compute the same look the same.
 
 Dropout, casts and the like go (in inference they do nothing); padding that stands in front of a convolution or a pool
-moves into it; sums of sums are one sum; where an image has become one pixel, flattening it is nothing.
+moves into it; sums of sums are one sum; where an image has become one pixel, flattening it is nothing. Attention is one
+node, however it is written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from math import prod
-from typing import Any
-
-from numpy.typing import NDArray
 
 from shared.networks.graph import Graph, Node
+from shared.twins.arithmetic import COMMUTATIVE, flatten_concatenations, flatten_sums, join_constants, name_gates
+from shared.twins.attention import find_attention
+from shared.twins.layouts import LAST, canonical_axis, turned
+from shared.twins.paddings import settle_output_padding, take_cropping_in, take_padding_in
+from shared.twins.tokens import find_tokens
+from shared.twins.weights_of import Drawer
+from shared.twins.work import Simple, Simplified, Work, bare_shape, consumers_of
+
+__all__ = ["COMMUTATIVE", "NOTHING", "Simple", "Simplified", "is_pointwise", "kind_of", "simplify", "without_ones"]
 
 #: What does nothing in inference.
 NOTHING = ("identity", "dropout", "cast")
-#: What takes padding into itself, and the value that such padding has there.
-TAKES_PADDING = {"conv": 0.0, "max_pool": float("-inf"), "avg_pool": 0.0}
-#: Moves of the axis of the channels: which of the two layouts a framework computes in is no difference.
-LAYOUTS = ((0, 3, 1, 2), (0, 2, 3, 1))
-CHANNELS_LAST = "channels_last"
-COMMUTATIVE = ("add", "multiply")
-#: Never negative: padding a maximum of such numbers with zeros is what padding with minus infinity is.
-NOT_NEGATIVE = ("relu", "relu6", "sigmoid", "hard_sigmoid", "softmax")
-GLOBAL = ("global_avg_pool", "global_max_pool")
+#: What has axes in its settings.
+AXES = (
+    *("concat", "softmax", "log_softmax", "mean", "pad", "crop", "part", "attend"),
+    *("layer_norm", "rms_norm", "reshape"),
+)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Simple:
-    """A node of the simplified graph; `members` are the numbers of the nodes of the graph that it stands for.
-
-    The last member is the one whose output it has, `core` the one whose weights it has.
-    """
-
-    node: Node
-    inputs: tuple[int, ...]
-    members: tuple[int, ...]
-    core: int
-    #: (channels, height, width) for an image, else the shape behind the batch.
-    shape: tuple[int, ...]
+def is_pointwise(node: Node) -> bool:
+    """Whether a convolution is a dense layer on the channels of each pixel."""
+    if node.kind != "conv" or "weight" not in node.weights:
+        return False
+    one = all(size == 1 for size in (*node.weights["weight"].shape[2:], *node.settings["stride"]))
+    return one and node.settings.get("groups") == 1 and not any(map(any, node.settings.get("padding", ())))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Simplified:
-    """The nodes that are left, in the order of dataflow, and the numbers of those that are outputs."""
-
-    graph: Graph
-    nodes: tuple[Simple, ...]
-    outputs: Mapping[str, int]
-
-    def consumers(self) -> list[list[int]]:
-        """Return for each node the numbers of those that it feeds."""
-        return consumers_of([simple.inputs for simple in self.nodes])
+def kind_of(node: Node) -> str:
+    """Return what a node computes, by whatever name."""
+    return "dense" if is_pointwise(node) else node.kind
 
 
-def consumers_of(inputs: list[tuple[int, ...]]) -> list[list[int]]:
-    """Return for each node the numbers of those that it feeds."""
-    found: list[list[int]] = [[] for _ in inputs]
-    for number, sources in enumerate(inputs):
-        for source in sources:
-            found[source].append(number)
-    return found
+def _join_what_is_one(work: Work) -> None:
+    """See as one node what is one thing: attention, and an image that becomes tokens."""
+    composites = find_attention(work.graph)
+    taken = {number for each in composites for number in each.members}
+    consumers = consumers_of([node.inputs for node in work.graph.nodes])
+    for composite in (*composites, *find_tokens(work.graph, consumers, taken)):
+        work.join(composite)
 
 
-def image_shape(node: Node, layout: str) -> tuple[int, ...]:
-    """Return the shape without the batch; that of an image as (channels, height, width)."""
-    shape = node.shape[1:]
-    if len(shape) == 3 and layout == CHANNELS_LAST:
-        return (shape[2], shape[0], shape[1])
-    return shape
+def _strip_parameters(work: Work) -> None:
+    """Take away the axes of length one that let a parameter spread: (1, 1, C) and (C,) hold the same."""
+    for number, node in list(work.nodes.items()):
+        if node.kind != "parameter" or "value" not in node.weights:
+            continue
+        value = node.weights["value"]
+        shape = bare_shape(value.shape, work.graph.layout)
+        work.drawers[number] = {"value": Drawer(number=number, role="value", shape=shape)}
+        work.nodes[number] = replace(node, weights={"value": replace(value, shape=shape)})
 
 
-def flattened_as(array: NDArray[Any], shape: tuple[int, ...], layout: str) -> NDArray[Any]:
-    """Return rows of flattened images in the order in which `layout` flattens them; they are in the other one's.
-
-    `shape` is that of an image: (channels, height, width).
-    """
-    channels, height, width = shape
-    if layout == CHANNELS_LAST:
-        return array.reshape(-1, channels, height, width).transpose(0, 2, 3, 1).reshape(array.shape)
-    return array.reshape(-1, height, width, channels).transpose(0, 3, 1, 2).reshape(array.shape)
+def _pool_tokens(work: Work) -> None:
+    """Call a mean over all tokens, or all pixels of a row, what it is: a global pool."""
+    for number, node in list(work.nodes.items()):
+        if node.kind != "mean" or len(node.shape) != 2 or len(work.nodes[work.inputs[number][0]].shape) != 3:
+            continue
+        if tuple(node.settings["axes"]) == (1 if _holds_tokens(work, work.inputs[number][0]) else 2,):
+            work.nodes[number] = replace(node, kind="global_avg_pool", settings={})
 
 
-class _Work:
-    """A graph while it is simplified: nodes that may change, and for each one who feeds it."""
-
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
-        self.nodes: dict[int, Node] = dict(enumerate(graph.nodes))
-        self.inputs = {number: list(node.inputs) for number, node in self.nodes.items()}
-        self.members = {number: [number] for number in self.nodes}
-        self.core = {number: number for number in self.nodes}
-        self.outputs = dict(graph.outputs)
-
-    def shape(self, number: int) -> tuple[int, ...]:
-        shape = image_shape(self.nodes[number], self.graph.layout)
-        return shape[:1] if self.nodes[number].kind in GLOBAL else shape  # whether the two axes stay is no difference
-
-    def consumers(self, number: int) -> list[int]:
-        return [other for other, sources in self.inputs.items() for source in sources if source == number]
-
-    def feeds_only(self, number: int) -> int | None:
-        """Return the one node that `number` feeds, if there is one only and it is no output."""
-        found = self.consumers(number)
-        return found[0] if len(found) == 1 and number not in self.outputs.values() else None
-
-    def skip(self, number: int) -> None:
-        """Take a node out: what it fed is fed by its own input."""
-        (source,) = self.inputs.pop(number)[:1]
-        for sources in self.inputs.values():
-            sources[:] = [source if other == number else other for other in sources]
-        self.outputs = {name: source if other == number else other for name, other in self.outputs.items()}
-        del self.nodes[number]
-
-    def result(self) -> Simplified:
-        order = sorted(self.nodes)
-        place = {number: index for index, number in enumerate(order)}
-        nodes = [
-            Simple(
-                node=self.nodes[number],
-                inputs=tuple(place[source] for source in self.inputs[number]),
-                members=tuple(self.members[number]),
-                core=self.core[number],
-                shape=self.shape(number),
-            )
-            for number in order
-        ]
-        return Simplified(
-            graph=self.graph,
-            nodes=tuple(nodes),
-            outputs={name: place[number] for name, number in self.outputs.items()},
-        )
+def _holds_tokens(work: Work, number: int) -> bool:
+    """Whether the last axis of a tensor is that of the channels, by the last layer that tells."""
+    while work.graph.layout != LAST and work.inputs[number]:
+        node = work.nodes[number]
+        if node.kind in ("tokens", "patches", "attention", "dense", "layer_norm", "rms_norm"):
+            return True
+        if node.kind in ("conv", "conv_transpose", "batch_norm", "group_norm"):
+            return False
+        number = work.inputs[number][0]
+    return work.graph.layout == LAST
 
 
-def _does_nothing(work: _Work, number: int) -> bool:
+def without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return a shape without axes of length one: (C, 1, 1) and (1, C) hold what (C,) does."""
+    return tuple(size for size in shape if size != 1)
+
+
+def _does_nothing(work: Work, number: int) -> bool:
     node = work.nodes[number]
     sources = work.inputs[number]
     if len(sources) != 1:
         return False
-    if node.kind in NOTHING or (node.kind == "permute" and tuple(node.settings.get("axes", ())) in LAYOUTS):
+    if node.kind in NOTHING or node.kind == "concat":
         return True
-    if node.kind == "concat":
-        return True
+    if node.kind == "broadcast":  # over the batch
+        return work.nodes[sources[0]].shape[1:] == node.shape[1:]
+    if node.kind == "permute":  # from channels first to last, or back
+        return turned(node, work.order(sources[0])) != ""
     if node.kind in ("flatten", "reshape"):
         before, after = work.shape(sources[0]), work.shape(number)
-        return before == after or (len(after) == 1 and before[:1] == after and prod(before) == prod(after))
+        row = len(without_ones(before)) <= 1 and prod(before) == prod(after) and len(without_ones(after)) <= 1
+        return before == after or row
     return False
 
 
-def _drop_what_does_nothing(work: _Work) -> None:
+def _drop_what_does_nothing(work: Work) -> None:
     for number in sorted(work.nodes):
         if _does_nothing(work, number):
             work.skip(number)
 
 
-Pairs = tuple[tuple[int, int], tuple[int, int]]
-
-
-def plus(first: Any, second: Any) -> Pairs:
-    """Return the sum of two paddings."""
-    (top, bottom), (left, right) = first
-    (more_top, more_bottom), (more_left, more_right) = second
-    return (top + more_top, bottom + more_bottom), (left + more_left, right + more_right)
-
-
-def _take_padding_in(work: _Work) -> None:
-    """Move a padding into the only convolution or pool that it feeds."""
-    for number in sorted(work.nodes):
-        node = work.nodes[number]
-        if node.kind != "pad" or (follower := work.feeds_only(number)) is None:
-            continue
-        taker = work.nodes[follower]
-        value = TAKES_PADDING.get(taker.kind)
-        if value is None or len(node.settings.get("padding", ())) != 2:
-            continue
-        settings = {**taker.settings, "padding": plus(taker.settings["padding"], node.settings["padding"])}
-        given = node.settings.get("value", 0.0)
-        harmless = taker.kind == "max_pool" and given == 0 and work.nodes[work.inputs[number][0]].kind in NOT_NEGATIVE
-        if given != value and not harmless:
-            settings["padding_value"] = given
-        elif taker.kind == "avg_pool":
-            settings["count_include_pad"] = True
-        work.nodes[follower] = replace(taker, settings=settings)
-        work.members[follower] = [*work.members[number], *work.members[follower]]
-        work.skip(number)
-
-
-def _take_cropping_in(work: _Work) -> None:
-    """Move a cropping into the transposed convolution in front of it, where it is what padding is."""
-    for number in sorted(work.nodes):
-        node = work.nodes[number]
-        if node.kind != "crop":
+def _name_axes(work: Work) -> None:
+    """Count axes as in (N, C, H, W) and (N, L, C), whatever order they are in."""
+    for number, node in list(work.nodes.items()):
+        if node.kind not in AXES or not work.inputs[number]:
             continue
         source = work.inputs[number][0]
-        maker = work.nodes[source]
-        if maker.kind != "conv_transpose" or work.feeds_only(source) != number:
-            continue
-        settings = {**maker.settings, "padding": plus(maker.settings["padding"], node.settings["padding"])}
-        work.nodes[source] = replace(maker, settings=settings, shape=node.shape)
-        work.members[source] = [*work.members[source], *work.members[number]]
-        work.skip(number)
-
-
-def _settle_output_padding(work: _Work) -> None:
-    """Write the output padding of a transposed convolution as less padding at the bottom and the right."""
-    for number, node in list(work.nodes.items()):
-        if node.kind != "conv_transpose" or "output_padding" not in node.settings:
-            continue
+        rank, order = len(work.nodes[source].shape), work.order(source)
         settings = dict(node.settings)
-        low, right = settings.pop("output_padding") or (0, 0)
-        settings["padding"] = plus(settings["padding"], ((0, -low), (0, -right)))
-        work.nodes[number] = replace(node, settings=settings)
-
-
-def _flatten_sums(work: _Work) -> None:
-    """Make one sum of a sum that only feeds another sum; likewise products and concatenations along the same axis."""
-    for number in sorted(work.nodes):
-        node = work.nodes[number]
-        if node.kind not in (*COMMUTATIVE, "concat") or node.settings.get("constant") is not None:
-            continue
-        follower = work.feeds_only(number)
-        if (
-            follower is None
-            or work.nodes[follower].kind != node.kind
-            or work.shape(follower)[1:] != work.shape(number)[1:]
-        ):
-            continue
-        if work.nodes[follower].settings != node.settings:
-            continue
-        place = work.inputs[follower].index(number)
-        work.inputs[follower][place : place + 1] = work.inputs[number]
-        work.members[follower] = [*work.members[number], *work.members[follower]]
-        del work.nodes[number], work.inputs[number]
-
-
-def canonical_axis(axis: int, rank: int, layout: str) -> int:
-    """Return an axis of a tensor as it is called where an image is (N, C, H, W)."""
-    axis %= rank
-    if rank == 4 and layout == CHANNELS_LAST:
-        return (0, 2, 3, 1)[axis]
-    return axis
-
-
-def _name_axes(work: _Work) -> None:
-    """Count axes as in (N, C, H, W), whatever the framework's layout."""
-    for number, node in list(work.nodes.items()):
-        sources = work.inputs[number]
-        if node.kind not in ("concat", "softmax", "log_softmax", "mean", "pad", "crop") or not sources:
-            continue
-        rank = len(work.nodes[sources[0]].shape)
-        settings = dict(node.settings)
+        if node.kind == "attend":  # its query, key and value are laid out accordingly
+            del settings["axis"]
         padding = settings.get("padding")
-        if (
-            rank == 4
-            and isinstance(padding, (tuple, list))
-            and len(padding) == 4
-            and work.graph.layout == CHANNELS_LAST
-        ):
-            settings["padding"] = tuple(padding[axis] for axis in (0, 3, 1, 2))
+        if isinstance(padding, (tuple, list)) and len(padding) == rank == 4:
+            settings["padding"] = tuple(padding[axis] for axis in ((0, 3, 1, 2) if order == LAST else range(4)))
         if isinstance(settings.get("axis"), int) and rank:
-            settings["axis"] = canonical_axis(settings["axis"], rank, work.graph.layout)
+            settings["axis"] = canonical_axis(settings["axis"], rank, order)
         if isinstance(settings.get("axes"), (tuple, list)) and rank:
-            settings["axes"] = tuple(sorted(canonical_axis(axis, rank, work.graph.layout) for axis in settings["axes"]))
-        work.nodes[number] = replace(node, settings=settings)
+            settings["axes"] = tuple(sorted(canonical_axis(axis, rank, order) for axis in settings["axes"]))
+        if node.kind == "reshape":
+            settings["shape"] = (node.shape[0], *work.shape(number))
+        kind = "global_avg_pool" if node.kind == "mean" and rank == 4 and settings.get("axes") == (2, 3) else node.kind
+        work.nodes[number] = replace(node, kind=kind, settings={} if kind != node.kind else settings)
 
 
-STEPS: tuple[Callable[[_Work], None], ...] = (
+STEPS: tuple[Callable[[Work], None], ...] = (
+    _join_what_is_one,
+    _strip_parameters,
+    _pool_tokens,
     _name_axes,
     _drop_what_does_nothing,
-    _settle_output_padding,
-    _take_padding_in,
-    _take_cropping_in,
-    _flatten_sums,
+    name_gates,
+    join_constants,
+    settle_output_padding,
+    take_padding_in,
+    take_cropping_in,
+    flatten_sums,
+    flatten_concatenations,
     _drop_what_does_nothing,
 )
 
 
 def simplify(graph: Graph) -> Simplified:
     """Return the graph without what makes no difference to what the network computes in inference."""
-    work = _Work(graph)
+    work = Work(graph)
     for step in STEPS:
         step(work)
     return work.result()

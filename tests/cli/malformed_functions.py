@@ -40,9 +40,11 @@ from shared.twins.answers import inputs_of
 from shared.twins.comparison import compare, compare_models
 from shared.twins.evaluation import evaluate
 from shared.twins.faults import plant_fault
+from shared.twins.identification import identify
 from shared.twins.microscopy import examine, microscope
 from shared.twins.porting import port
 from shared.twins.prediction import predict
+from shared.twins.summaries import summary
 from shared.twins.verification import verify
 from tests.cli.malformed import TINY
 from tests.conftest import backend
@@ -305,6 +307,10 @@ CASES: list[Case] = [
     ("compare", "a list", lambda g: compare([1]), "not by a list"),
     ("verify", "dtype", lambda g: list(verify(TINY, "float16")), "dtype is 'float16'"),
     ("verify", "a number", lambda g: list(verify(3, "float64")), "not by a int"),
+    ("summary", "no model", lambda g: summary([1]), "no PyTorch or Keras model"),
+    ("identify", "no model", lambda g: identify([1]), "no PyTorch or Keras model"),
+    ("identify", "no name", lambda g: identify("resnet"), "unknown network 'resnet'"),
+    ("identify", "size", lambda g: identify("resnet18", input_size=0), "input_size is 0"),
     ("port", "no model", lambda g: port([1], [2]), "no PyTorch or Keras model"),
     ("microscope", "no model", lambda g: microscope([1], [2]), "no PyTorch or Keras model"),
     ("compare", "size", lambda g: compare([1], [2], input_size=0), "input_size is 0"),

@@ -202,10 +202,11 @@ def test_a_vision_transformer_with_a_token_and_positions(reader):
     model = Transformer()
     graph = check(reader, model, random(2, 8, 8, 3), tolerance=1e-6)
     assert graph.notes == ()
-    assert {"parameter", "embedding", "attention", "layer_norm", "gelu", "dropout"} <= set(kinds(graph))
-    assert named(graph, "token").shape == (2, 1, 16)
+    assert {"parameter", "broadcast", "attention", "layer_norm", "gelu", "dropout"} <= set(kinds(graph))
+    assert [named(graph, name).shape for name in ("token", "token/broadcast")] == [(1, 1, 16), (2, 1, 16)]
+    assert named(graph, "positions").kind == "parameter", "all rows of a table in their order"
     assert named(graph, "norm0").settings == {"eps": 1e-6, "axes": (2,)}
-    assert named(graph, "attend").settings == {"heads": 4}
+    assert named(graph, "attend").settings == {"heads": 4, "causal": False}
     assert sum(node.parameters for node in graph.nodes) == model.count_params()
 
 

@@ -266,7 +266,7 @@ def test_several_outputs_of_one_layer_are_nodes_of_their_own(reader):
     one, _, three = keras.ops.split(entry, 3, axis=1)
     found, hidden, _ = layers().LSTM(4, return_state=True, name="lstm")(three)
     graph = check(reader, keras.Model(entry, [one, found + hidden]), random(2, 6, 4), formulas=False)
-    assert [node.settings["output"] for node in graph.nodes if node.name.startswith("split")] == [0, 2]
+    assert [node.settings["start"] for node in graph.nodes if node.kind == "part"] == [0, 4]
     assert sum(bool(node.weights) for node in graph.nodes) == 1
 
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from xml.etree import ElementTree
 
 import pytest
 
@@ -15,7 +16,7 @@ from shared.base.words import short_number
 from shared.networks.catalog import PAPER_DEPTHS, SPECS, get_spec
 from shared.twins.comparison import compare, compare_models
 from shared.twins.comparison_views import headings, narrow_cells
-from shared.twins.printouts import keras_groups, raw_columns, torch_lines
+from shared.twins.printouts import keras_printout, raw_columns, torch_lines
 from shared.twins.totals import count_reasons
 
 
@@ -142,6 +143,12 @@ def test_a_difference_is_found_and_named(torch_twin, keras_twin):
     assert "✗ resnet20_cifar at 32x32" in found.verdict
     assert "the first is layer3.0.conv1" in found.verdict
     assert "≠" in narrow_cells(found.totals)[3]
+    suite = ElementTree.fromstring(found.to_junit().encode())[0]
+    failed = [case for case in suite if case.find("failure") is not None]
+    assert len(failed) == int(suite.get("failures")) == sum(not row.equal for row in found.rows)
+    assert (failed[0].get("classname"), failed[0].get("name")) == ("layer3.0", "layer3.0.conv1")
+    assert "PyTorch: shape 64,8,8, 18,432 parameters" in failed[0].find("failure").text
+    assert len(suite.findall("testcase")) == len(found.rows)
 
 
 def test_layers_that_only_one_model_has_are_listed(torch_twin, keras_twin):
@@ -169,8 +176,9 @@ def test_raw_columns_keep_every_line_of_both_printouts(torch_twin, keras_twin, n
     lines = raw_columns(spec).splitlines()
     for line in torch_text.splitlines():
         assert any(out.startswith(line) for out in lines), line
-    _, groups, tail = keras_groups(keras_text)
-    for line in [line for group in groups.values() for line in group] + tail:
+    table = keras_printout(keras_text, "")
+    groups = dict(table.rows)
+    for line in [line for group in groups.values() for line in group] + [*table.tail]:
         assert any(out.endswith(line) for out in lines), line
     for full, line in torch_lines(torch_text):
         if full in groups:  # the same layer stands in the same line

