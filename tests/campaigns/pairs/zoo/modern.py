@@ -115,6 +115,9 @@ class LayerScale(layers.Layer):
     def call(self, x):
         return x * self.gamma
 
+    def compute_output_shape(self, shape):
+        return shape
+
 
 def next_block(x, dim):
     y = layers.DepthwiseConv2D(7, padding="same")(x)
@@ -171,6 +174,9 @@ class Positions(layers.Layer):
 
     def call(self, x):
         return x + self.table
+
+    def compute_output_shape(self, shape):
+        return shape
 
 
 def encoder(x, dim, heads):
