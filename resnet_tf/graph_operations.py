@@ -55,6 +55,11 @@ def joining(kind: str) -> Callable[[Call], Reading | None]:
     return read
 
 
+def _of_two(kind: str) -> Callable[[Call], Reading | None]:
+    """Return what reads an operation on two tensors, neither of which is a constant."""
+    return lambda call: Reading(kind) if len(call.inputs) == 2 else None
+
+
 def _constant(value: Any) -> Any:
     """Return one number as it is, of several the shape."""
     array = np.asarray(keras.ops.convert_to_numpy(value))
@@ -161,6 +166,13 @@ def clipped(low: Any, high: Any) -> Reading | None:
     if not isinstance(low, (int, float)) or low != 0:
         return None
     return {None: Reading("relu"), 6: Reading("relu6")}.get(high) if high is None or high == 6 else None
+
+
+def _maximum(call: Call) -> Reading | None:
+    """Read the larger of two tensors, or a rectifier that is written as the larger of a tensor and zero."""
+    if len(call.inputs) == 2:
+        return Reading("maximum")
+    return clipped(next((each for each in call.args if not isinstance(each, Slot)), None), None)
 
 
 def _conv(call: Call, view: Callable[[keras.Variable], View]) -> Reading | None:
@@ -271,11 +283,14 @@ OPERATIONS: dict[str, Callable[[Call], Reading | None]] = {
     "HardSigmoid": always("hard_sigmoid"),
     "HardSilu": always("hard_swish"),
     "Tanh": always("tanh"),
+    "Absolute": always("abs"),
+    **{name: always(name.lower()) for name in ("Abs", "Exp", "Log", "Sqrt", "Square", "Sin", "Cos")},
+    "Minimum": _of_two("minimum"),
     "Softplus": always("softplus"),
     "Softmax": lambda call: along("softmax", call.target.axis, call),
     "LogSoftmax": lambda call: along("log_softmax", call.target.axis, call),
     "Clip": lambda call: clipped(call.target.x_min, call.target.x_max),
-    "Maximum": lambda call: clipped(next((each for each in call.args if not isinstance(each, Slot)), None), None),
+    "Maximum": _maximum,
     "Conv": lambda call: _conv(call, kernel_view),
     "DepthwiseConv": lambda call: _conv(call, depthwise_view),
     "GetItem": _part,

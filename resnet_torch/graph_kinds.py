@@ -313,6 +313,8 @@ TABLE: dict[str, Maker] = {
     "hardsigmoid": _plain("hard_sigmoid"),
     "hardswish": _plain("hard_swish"),
     "tanh": _plain("tanh"),
+    **{name: _plain(name) for name in ("abs", "exp", "log", "sqrt", "square", "sin", "cos", "maximum", "minimum")},
+    "pow": lambda call: Found("square") if call["exponent"] == 2 else None,
     "softplus": _softplus,
     **dict.fromkeys(("softmax", "_softmax"), _along("softmax")),
     **dict.fromkeys(("log_softmax", "_log_softmax"), _along("log_softmax")),

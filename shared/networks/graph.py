@@ -48,6 +48,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "hard_swish": (),
     "tanh": (),
     "softplus": (),
+    **dict.fromkeys(("abs", "exp", "log", "sqrt", "square", "sin", "cos"), ()),
     "softmax": ("axis",),
     "log_softmax": ("axis",),
     "max_pool": ("kernel_size", "stride", "padding", "dilation"),
@@ -81,6 +82,8 @@ KINDS: dict[str, tuple[str, ...]] = {
     "multiply": ("constant",),
     "divide": ("constant",),
     "matmul": (),
+    "maximum": (),
+    "minimum": (),
     # of two tensors, where that is no matmul; the axes are called a, b, c ... in their order
     "einsum": ("equation",),
     "concat": ("axis",),
