@@ -345,7 +345,11 @@ def test_the_answer_has_a_table_a_page_and_json(blog):
     assert page.count("<details") == page.count("</details>") > 8
     content = json.loads(found.to_json())
     assert get_spec(content["network"], **content["overrides"]) == found.spec
-    assert content["differences"] == found.differences == ["dense: only in the model (ends.1)"]
+    assert content["differences"] == found.differences
+    assert found.differences == [
+        "dense: output of a model with 2, in resnet18 of one with 1 (ends.0)",
+        "dense: only in the model (ends.1)",
+    ]
     assert len(content["pair"]["rows"]) == len(found.pair.rows)
     assert len(found.differences) <= MOST_SHOWN
 
