@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -280,6 +280,12 @@ def microscope(
     _check_for_one(weights=weights, second_weights=second_weights)
     if as_they_are or format is not Format.terminal:
         raise InputError("--as-they-are and --format are for two models; name a second one")
+    sizes = {"input_size": input_size, **overrides(num_classes=num_classes, in_channels=in_channels)}
+    _show_twins(name, output, dtype=dtype.value, seed=seed, device=device, **sizes)
+
+
+def _show_twins(name: str, output: Path | None, *, seed: int, **options: Any) -> None:
+    """Show every layer of both twins of the catalog; ends with exit code 1 if they part."""
     from shared.base.checks import check_seed
     from shared.base.figures import check_matplotlib
     from shared.base.files import check_writable
@@ -291,8 +297,7 @@ def microscope(
     if output is not None:
         check_writable(output)
         check_matplotlib()
-    changed = overrides(num_classes=num_classes, in_channels=in_channels)
-    seen = look(name, dtype=dtype.value, seed=seed, input_size=input_size, device=device, **changed)
+    seen = look(name, seed=seed, **options)
     screen = console()
     screen.print(seen.to_rich())
     screen.print(f"[bold]{escape(seen.verdict)}[/]")

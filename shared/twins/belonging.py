@@ -39,22 +39,28 @@ def _place(outputs: Mapping[str, int], number: int) -> str:
     return f"output {printable(names[0])}" if names else "no output"
 
 
-def sharing(alignment: Alignment, left: int, right: int) -> Iterator[str]:
-    """Yield in words that a layer uses the weights of an earlier one in one of the two models only."""
-    owners = _owner(alignment.first, left), _owner(alignment.second, right)
-    if (owners[0] == left) == (owners[1] == right):
-        return
-    graph, owner, which = (
-        (alignment.second, owners[1], "second") if owners[0] == left else (alignment.first, owners[0], "first")
-    )
-    yield f"it has the weights of {printable(graph.nodes[owner].node.name)} in the {which} only: a shared layer"
+def sharing(alignment: Alignment) -> dict[tuple[int, int], str]:
+    """Return in words, for each pair of which one layer only uses the weights of an earlier one, whose they are."""
+    mine, theirs = _owners(alignment.first), _owners(alignment.second)
+    found = {}
+    for left, right in alignment.pairs:
+        if (mine[left] == left) == (theirs[right] == right):
+            continue
+        graph, owner, which = (
+            (alignment.second, theirs[right], "second")
+            if mine[left] == left
+            else (alignment.first, mine[left], "first")
+        )
+        name = printable(graph.nodes[owner].node.name)
+        found[left, right] = f"it has the weights of {name} in the {which} only: a shared layer"
+    return found
 
 
-def _owner(graph: Simplified, number: int) -> int:
-    """Return the first node that has the weights of this one; itself if it has none, or its own."""
-    keys = _keys(graph, number)
-    return next((place for place in range(number) if keys & _keys(graph, place)), number) if keys else number
-
-
-def _keys(graph: Simplified, number: int) -> set[str]:
-    return {weight.key for weight in graph.nodes[number].node.weights.values()}
+def _owners(graph: Simplified) -> list[int]:
+    """Return for each node the first one that has a weight of it; itself if it has none, or its own."""
+    first: dict[str, int] = {}
+    found = []
+    for number, simple in enumerate(graph.nodes):
+        keys = [weight.key for weight in simple.node.weights.values()]
+        found.append(min((first.setdefault(key, number) for key in keys), default=number))
+    return found

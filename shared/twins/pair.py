@@ -214,14 +214,15 @@ def _reason(kind: str, text: str, rows: Sequence[PairRow]) -> str:
 def _rows(alignment: Alignment) -> list[PairRow]:
     """Return a line for each pair and for all that has no partner, in the order of the first model."""
     first, second = alignment.first.nodes, alignment.second.nodes
-    rewired = set(alignment.wiring)
+    rewired, lent = set(alignment.wiring), sharing(alignment)
     rows: list[tuple[float, PairRow]] = []
     place = {}
     for left, right in alignment.pairs:
         found = differences(first[left], second[right], alignment)
         if (left, right) in rewired:
             found = (*found, "fed by other layers")
-        found = (*found, *sharing(alignment, left, right), *outputs_of(alignment, left, right))
+        found = (*found, *([lent[left, right]] if (left, right) in lent else []))
+        found = (*found, *outputs_of(alignment, left, right))
         place[right] = float(left)
         rows.append((left, PairRow(left=first[left], right=second[right], differences=found)))
     rows += [(left, PairRow(left=first[left], right=None)) for left in alignment.left]

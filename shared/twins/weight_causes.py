@@ -19,7 +19,6 @@ Array = NDArray[Any]
 Arrays = Mapping[str, Array]
 #: Two arrays that differ by less, relative to their size, are the same but for rounding.
 SAME = 1e-6
-HALF = 1e-2
 #: What somebody did who laid a kernel (out, in, height, width) out wrongly.
 KERNELS: dict[str, Callable[[Array], Array]] = {
     "height and width of the kernel are swapped": lambda w: w.transpose(0, 1, 3, 2),
